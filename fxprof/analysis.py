@@ -1,0 +1,248 @@
+"""``analyze``: trace, look up a rule for every node, and build the Report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.fx.passes.shape_prop import TensorMetadata
+
+from fxprof import ops
+from fxprof.decompose import decompose
+from fxprof.errors import UncountedError
+from fxprof.report import Cost, ModuleInfo, OpProfile, Report, StateProfile, TensorSpec
+from fxprof.rules import RULES, free
+from fxprof.tracing import Trace, record
+from fxprof.version import __version__
+
+Rule = Callable[..., Cost]
+
+# These read only as many elements of their table as they return.
+_LOOKUPS = frozenset(["embedding", "index_select", "gather", "take", "take_along_dim", "index"])
+
+
+def analyze(
+    model: nn.Module,
+    *inputs: Any,
+    kwargs: Mapping[str, Any] | None = None,
+    rules: Mapping[str, Rule] | None = None,
+    training: bool = False,
+    bounds: Mapping[str, Any] | None = None,
+    strict: bool = False,
+    name: str | None = None,
+) -> Report:
+    """Count what ``model`` costs on ``inputs``, from shapes alone; the model is left untouched.
+
+    Args:
+        model: an nn.Module on any device, meta included.
+        *inputs: per positional argument of forward: a shape ``(1, 3, 224, 224)`` (a tensor in the
+            model's floating dtype), a ``TensorSpec((1, 128), torch.int64)``, a tensor, a plain value,
+            or a nesting of these.
+        kwargs: the same for keyword arguments.
+        rules: op name to rule; ``{**fxprof.RULES, "my_op": my_rule}`` extends the default.
+        training: add the backward pass for everything that needs a gradient.
+        bounds: what to assume where data decides, by op name or ``"file.py:line"``.
+        strict: raise UncountedError when an op has no rule or a size was assumed.
+        name: the report's name; the class name of the model by default.
+
+    Raises:
+        InputError: the model or an input is not what it must be.
+        TraceError: forward failed; the message says where.
+        UncountedError: only with ``strict``.
+    """
+    traced = record(model, inputs, kwargs or {}, bounds)
+    table: Mapping[str, Rule] = RULES if rules is None else rules
+    if training:
+        from fxprof.training import gradient_costs
+
+        extra = gradient_costs(traced)
+    else:
+        extra = {}
+    report = Report(
+        name=name or type(traced.model).__name__,
+        inputs=traced.inputs,
+        ops=tuple(_profiles(traced, table, extra)),
+        modules=tuple(_modules(traced)),
+        bounds=traced.bounds,
+        outputs=tuple(node.name for node in _output(traced.graph).all_input_nodes),
+        training=training,
+        versions={"fxprof": __version__, "torch": str(torch.__version__)},
+    )
+    if strict and not report.exact:
+        raise UncountedError(_inexact(report))
+    return report
+
+
+def _output(graph: fx.Graph) -> fx.Node:
+    return next(node for node in reversed(graph.nodes) if node.op == "output")
+
+
+# -- ops ---------------------------------------------------------------------------------------------
+
+
+def _profiles(traced: Trace, rules: Mapping[str, Rule], extra: Mapping[fx.Node, Cost]) -> Iterator[OpProfile]:
+    """One OpProfile per call in the graph; ``extra`` is the cost of its backward."""
+    memory = _Memory()
+    names: dict[fx.Node, str] = {}
+    for node in traced.graph.nodes:
+        meta = node.meta
+        if "input" in meta:
+            names[node] = meta["input"]
+            memory.introduce(meta["storage"], meta["input"])
+        elif node.op == "get_attr":
+            names[node] = str(node.target)
+            memory.introduce(meta.get("storage"), "")
+        elif "tensor_meta" in meta:  # the rest only takes inputs apart or puts the output together
+            op = ops.op_of(node.target)
+            inputs = [(arg, spec) for arg in node.all_input_nodes for spec in specs(arg.meta.get("tensor_meta"))]
+            outputs = tuple(specs(meta.get("tensor_meta")))
+            owners, fresh = memory.owners(node.name, meta.get("storage"))
+            cost = cost_of(node, op, rules)
+            moved = 0 if not fresh and rules.get(op) is free else _bytes(op, [spec for _, spec in inputs], outputs)
+            filename, line = meta["source"]
+            yield OpProfile(
+                name=node.name, op=op, module=meta["module_path"], inputs=tuple(spec for _, spec in inputs), outputs=outputs,
+                cost=cost + extra[node] if cost and node in extra else cost, args=tuple(names.get(arg, arg.name) for arg, _ in inputs),
+                memory=owners, bytes_accessed=moved, source=f"{filename}:{line}" if filename else "",
+            )  # fmt: skip
+
+
+class _Memory:
+    """Who allocated each storage."""
+
+    def __init__(self) -> None:
+        self._owner: dict[int, str] = {}
+
+    def introduce(self, storages: Any, name: str) -> None:
+        for storage in _flat(storages):
+            self._owner[storage] = name
+
+    def owners(self, name: str, storages: Any) -> tuple[tuple[str, ...], bool]:
+        """The owner of each output's memory, and whether any of it is new."""
+        found = list(_flat(storages))
+        owners = []
+        fresh = False
+        for position, storage in enumerate(found):
+            if storage not in self._owner:
+                self._owner[storage] = name if len(found) == 1 else f"{name}:{position}"
+                fresh = True
+            owners.append(self._owner[storage])
+        return tuple(owners), fresh
+
+
+def _flat(item: Any) -> Iterator[int]:
+    if isinstance(item, tuple):
+        for part in item:
+            yield from _flat(part)
+    elif item is not None:
+        yield item
+
+
+def _bytes(op: str, inputs: list[TensorSpec], outputs: tuple[TensorSpec, ...]) -> int:
+    written = sum(spec.nbytes for spec in outputs)
+    read = sum(spec.nbytes for spec in inputs)
+    if (op in _LOOKUPS or op == "getitem") and len(inputs) > 1:
+        largest = max(spec.nbytes for spec in inputs)
+        read += min(written, largest) - largest
+    elif op == "getitem":
+        read = min(read, written)
+    return read + written
+
+
+# -- costs -------------------------------------------------------------------------------------------
+
+
+def cost_of(node: fx.Node, op: str, rules: Mapping[str, Rule]) -> Cost | None:
+    """The cost of one node: its rule's; else the sum over the aten ops it decomposes into; else None."""
+    rule = rules.get(op)
+    if rule is free:
+        return Cost()
+    if rule is not None:
+        return ops.apply(rule, node.target, shapes(node.args), shapes(node.kwargs), shape_of(node.meta.get("tensor_meta")))
+    total = Cost()
+    for call in decompose(node, lambda target: ops.op_of(target) in rules):
+        inner = rules.get(ops.op_of(call.target))
+        if inner is None:
+            return None
+        total += ops.apply(inner, call.target, call.args, call.kwargs, call.out)
+    return total
+
+
+def shapes(argument: Any) -> Any:
+    """An fx argument with every node replaced by the shape it carries."""
+    if isinstance(argument, fx.Node):
+        return shape_of(argument.meta["tensor_meta"])
+    if isinstance(argument, dict):
+        return {key: shapes(value) for key, value in argument.items()}
+    if isinstance(argument, (tuple, list)):
+        return tuple([shapes(value) for value in argument])
+    return argument
+
+
+def shape_of(meta: Any) -> Any:
+    """The shape in a ``tensor_meta`` entry, or a tuple of them."""
+    if isinstance(meta, TensorMetadata):
+        return tuple(meta.shape)
+    if isinstance(meta, dict):
+        return tuple(shape_of(item) for item in meta.values())
+    if isinstance(meta, (tuple, list)):
+        return tuple([shape_of(item) for item in meta])
+    return None
+
+
+def specs(meta: Any) -> Iterator[TensorSpec]:
+    """Every tensor in a ``tensor_meta`` entry."""
+    if isinstance(meta, TensorMetadata):
+        yield TensorSpec(tuple(meta.shape), str(meta.dtype))
+    elif isinstance(meta, (tuple, list)):
+        for item in meta:
+            yield from specs(item)
+    elif isinstance(meta, dict):
+        for item in meta.values():
+            yield from specs(item)
+
+
+# -- modules -----------------------------------------------------------------------------------------
+
+
+def _modules(traced: Trace) -> Iterator[ModuleInfo]:
+    """Modules in order of first call, then the uncalled ones in registration order."""
+    every = dict(traced.model.named_modules(remove_duplicate=False))
+    own = {path for path, _ in traced.model.named_modules()}
+    calls: dict[str, int] = {}
+    outputs: dict[str, tuple[TensorSpec, ...]] = {}
+    for call in traced.calls:
+        calls[call.path] = calls.get(call.path, 0) + 1
+        outputs.setdefault(call.path, call.outputs)
+    ran = {node.meta["module_path"] for node in traced.graph.nodes if "module_path" in node.meta}
+    state = _state(traced)
+    order = {path: position for position, path in enumerate(calls)}
+    wanted = own | set(calls) | ran
+    for path in list(wanted):
+        while path:  # a shared module's second path may have parents that are second paths too
+            path = path.rpartition(".")[0]
+            wanted.add(path)
+    for path in sorted((path for path in every if path in wanted), key=lambda p: order.get(p, len(order))):
+        yield ModuleInfo(path, type(every[path]).__name__, calls.get(path, 0), tuple(state.get(path, ())), outputs.get(path, ()))
+
+
+def _state(traced: Trace) -> dict[str, list[StateProfile]]:
+    """Parameters and buffers by the module that owns them."""
+    found: dict[str, list[StateProfile]] = {}
+    for kind, entries in (("parameter", traced.model.named_parameters()), ("buffer", traced.model.named_buffers())):
+        for name, tensor in entries:
+            spec = TensorSpec(tuple(tensor.shape), str(tensor.dtype))
+            entry = StateProfile(name, spec, kind, kind == "parameter" and tensor.requires_grad, name in traced.attributes)
+            found.setdefault(name.rpartition(".")[0], []).append(entry)
+    return found
+
+
+def _inexact(report: Report) -> str:
+    parts = [f"no rule for {u.op!r} ({u.calls} calls, first at {u.module or 'the root'})" for u in report.uncounted]
+    parts += [f"{b.what} of {b.op!r} was assumed to be {b.assumed} at {b.source or b.module}" for b in report.bounds]
+    return (
+        f"strict asks that every op is counted and no size assumed, but {'; '.join(parts)}; "
+        'pass rules={**fxprof.RULES, "op": ...} or bounds=, or leave strict out'
+    )

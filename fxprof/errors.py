@@ -1,0 +1,32 @@
+"""The errors fxprof raises.
+
+    FxprofError                 anything below; the command line prints it and exits 2
+      InputError                an argument, an input or a file is not what it must be
+      TraceError                the model's forward could not be traced
+        DataDependentError      it needs a value that only a real forward would know
+      UncountedError            strict=True and something has no exact count
+
+A message states what must hold, what was got, where, and what to do next.
+"""
+
+from __future__ import annotations
+
+
+class FxprofError(Exception):
+    """Base of every error that fxprof raises on purpose."""
+
+
+class InputError(FxprofError):
+    """An argument, a model string, an input or a file is not what it must be."""
+
+
+class TraceError(FxprofError):
+    """The model's forward could not be traced: where it stopped, and why."""
+
+
+class DataDependentError(TraceError):
+    """The forward needs a value (a size, a branch) that depends on the data."""
+
+
+class UncountedError(FxprofError):
+    """``strict=True`` was asked for and an op has no rule, or a size was assumed."""

@@ -1,0 +1,184 @@
+"""Symbolic tracing with shapes: one forward on abstract values, recorded as a torch.fx graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from fxprof.errors import FxprofError, InputError, TraceError
+from fxprof.report import Bound, InputProfile, TensorSpec
+from fxprof.tracing.bounds import Assumptions
+from fxprof.tracing.inputs import GivenShape, InputReader, bind
+from fxprof.tracing.outputs import output_argument
+from fxprof.tracing.tracer import HiddenCall, NeedsIntegers, Tracer
+from fxprof.tracing.untouched import untouched
+from fxprof.tracing.unwrap import unwrap
+
+_ATTEMPTS = 16  # how many branches on data may turn out to be the wrong guess
+
+
+@dataclass(frozen=True)
+class CallRecord:
+    """One call of a module and the tensors it returned."""
+
+    path: str
+    outputs: tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One recorded forward. Node metadata: see ``fxprof.tracing``'s package docstring and DESIGN.
+
+    ``graph`` nodes carry ``tensor_meta``, ``nn_module_stack``, ``module_path``, ``source`` (file, line)
+    and ``storage`` (identity of the memory each result lives in; 0 for the model's own).
+    """
+
+    model: nn.Module
+    graph: fx.Graph
+    inputs: tuple[InputProfile, ...]
+    calls: tuple[CallRecord, ...]
+    attributes: Mapping[str, Any]
+    bounds: tuple[Bound, ...]
+
+
+def trace(model: nn.Module, *inputs: Any, kwargs: Mapping[str, Any] | None = None, bounds: Mapping[str, Any] | None = None) -> fx.GraphModule:
+    """Trace ``model`` into an executable GraphModule whose nodes carry shapes.
+
+    Args:
+        model: any nn.Module, or a DataParallel, compiled or exported one; left untouched.
+        *inputs: per positional argument a shape, TensorSpec, tensor, plain value, or a nesting of them.
+        kwargs: the same for keyword arguments.
+        bounds: values to assume where data decides, by op name or ``"file.py:line"``.
+
+    Returns:
+        A GraphModule that computes what the model computes for inputs of these shapes.
+
+    Raises:
+        InputError: the model or an input is not what it must be.
+        TraceError: forward failed; the message says where.
+    """
+    traced = record(model, inputs, kwargs or {}, bounds)
+    module = fx.GraphModule(dict(traced.attributes), traced.graph, type(traced.model).__name__)
+    return module.train(traced.model.training)
+
+
+def record(model: Any, inputs: tuple[Any, ...], kwargs: Mapping[str, Any], bounds: Mapping[str, Any] | None = None) -> Trace:
+    """Trace and keep what was seen; a wrong guess at a branch on data is turned around and tried again."""
+    model = unwrap(model)
+    _check_lazy(model)
+    names = bind(model, inputs, kwargs)
+    assumptions = Assumptions(bounds)
+    see_dispatch = any(isinstance(module, torch.jit.ScriptModule) for module in model.modules())
+    for attempt in range(_ATTEMPTS):
+        assumptions.reset()
+        try:
+            return _attempt(model, names, inputs, kwargs, assumptions, see_dispatch)
+        except HiddenCall:
+            see_dispatch = True
+        except TraceError:
+            if attempt == _ATTEMPTS - 1 or not assumptions.flip_last():
+                raise
+    raise AssertionError("unreachable")
+
+
+def _attempt(
+    model: nn.Module, names: list[str], inputs: tuple[Any, ...], kwargs: Mapping[str, Any], assumptions: Assumptions,
+    see_dispatch: bool,
+) -> Trace:  # fmt: skip
+    first = next(model.parameters(), None)
+    first = next(model.buffers(), None) if first is None else first
+    device = torch.device("cpu") if first is None or first.is_meta else first.device
+    with untouched(model):
+        tracer = Tracer(model, assumptions, device, see_dispatch=see_dispatch)
+        reader = InputReader(tracer, _floating_dtype(model))
+        args = [reader.read(name, value) for name, value in zip(names, inputs)]
+        named = {name: reader.read(name, value) for name, value in kwargs.items()}
+        try:
+            result = tracer.run(tuple(args), named)
+        except NeedsIntegers as err:
+            raise _wants_integers(err, reader) from err
+        except (FxprofError, HiddenCall):
+            raise
+        except RecursionError as err:
+            raise TraceError(f"{type(model).__name__}.forward recurses too deeply to be traced: {err}") from err
+        except Exception as err:
+            if tracer.missed_calls:
+                raise HiddenCall from err
+            raise _failed(tracer, err) from err
+        if tracer.missed_calls:
+            raise HiddenCall
+        tracer.graph.output(output_argument(tracer, result))
+        calls = tuple(CallRecord(call.path, _specs(call.outputs)) for call in tracer.calls)
+    return Trace(model, tracer.graph, tuple(reader.profiles), calls, tracer.attributes, assumptions.bounds)
+
+
+def _specs(outputs: Any) -> tuple[TensorSpec, ...]:
+    return tuple(TensorSpec(tuple(t.shape), str(t.dtype)) for t in (outputs if isinstance(outputs, tuple) else (outputs,)))
+
+
+def _floating_dtype(model: nn.Module) -> torch.dtype:
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.dtype.is_floating_point and tensor.dtype.itemsize > 1:
+            return tensor.dtype
+    return torch.get_default_dtype()
+
+
+def _check_lazy(model: nn.Module) -> None:
+    lazy = [name for name, p in model.named_parameters() if isinstance(p, nn.parameter.UninitializedParameter)]
+    if lazy:
+        raise InputError(
+            f"every parameter must have a shape, but {lazy[0]!r} is a lazy one ({len(lazy)} in all); "
+            "call the model once on a real input first"
+        )
+
+
+def _wants_integers(err: NeedsIntegers, reader: InputReader) -> FxprofError:
+    """Name the input that should have been integers, by following the graph back to it."""
+    seen: set[fx.Node] = set()
+    pending = [err.value.graph_node()]
+    given: GivenShape | None = None
+    while pending and given is None:
+        node = pending.pop(0)
+        if node not in seen:
+            seen.add(node)
+            given = reader.shapes.get(node)
+            pending.extend(node.all_input_nodes)
+    where = f" in {err.module}" if err.module else ""
+    if given is None:
+        return TraceError(f"{err.op}{where} needs integers, but got a {err.value.handle.dtype} tensor of shape {tuple(err.value.handle.shape)}")
+    sizes = ",".join(map(str, given.shape))
+    return InputError(
+        f"input {given.name!r} was given as the shape {given.shape}, so it is a floating tensor, but {err.op}{where} needs integers; "
+        f"write fxprof.TensorSpec({given.shape}, torch.int64), or on the command line --input {given.name}={sizes}:int64"
+    )
+
+
+def _failed(tracer: Tracer, err: Exception) -> TraceError:
+    """Forward raised: which module, which line of the model's code, and what was said."""
+    frame = tracer.failed_in
+    kind = next(reversed(frame.stack.values()))[1].rpartition(".")[2] if frame and frame.stack else type(tracer.model).__name__
+    path = f"{frame.path} ({kind})" if frame and frame.path else kind
+    line = _line_of(err)
+    return TraceError(f"forward must run on the given inputs, but {path} raised {type(err).__name__}: {_first_lines(str(err))}{line}")
+
+
+def _line_of(err: Exception) -> str:
+    """The innermost line of the traceback that is not in torch or fxprof."""
+    library = (torch.__path__[0] + "/", __file__.rpartition("/")[0].rpartition("/")[0] + "/")
+    found = ""
+    trace_back = err.__traceback__
+    while trace_back is not None:
+        filename = trace_back.tb_frame.f_code.co_filename
+        if not filename.startswith(library) and not filename.startswith("<frozen"):
+            found = f" (at {filename}:{trace_back.tb_lineno})"
+        trace_back = trace_back.tb_next
+    return found
+
+
+def _first_lines(message: str, limit: int = 400) -> str:
+    text = " ".join(message.split())
+    return text if len(text) <= limit else text[:limit] + "…"

@@ -1,0 +1,166 @@
+"""What the user passes for an argument of forward, turned into abstract tensors and placeholders.
+
+An argument is any nesting of tuples, lists, dicts, dataclasses and named tuples over shapes (tuples or
+lists of ints: a tensor in the model's floating dtype), TensorSpecs, tensors, and plain Python values.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import inspect
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from fxprof.errors import InputError
+from fxprof.report import InputProfile, TensorSpec
+from fxprof.tracing.tracer import Tracer
+from fxprof.tracing.values import meta_twin, small_enough
+
+
+@dataclasses.dataclass(frozen=True)
+class GivenShape:
+    """Remembers that an input was given as a bare shape, for the message when integers were needed."""
+
+    name: str
+    shape: tuple[int, ...]
+
+
+class InputReader:
+    """Creates the placeholders of one trace, in the order of the arguments."""
+
+    def __init__(self, tracer: Tracer, dtype: torch.dtype) -> None:
+        self._tracer = tracer
+        self._dtype = dtype
+        self.profiles: list[InputProfile] = []
+        self.shapes: dict[fx.Node, GivenShape] = {}
+
+    def read(self, name: str, argument: Any) -> Any:
+        """Make the placeholder ``name`` and return what forward is to be called with."""
+        node = self._tracer.graph.placeholder(name)
+        node.meta.update(nn_module_stack={}, module_path="", source=("", 0))
+        return self._abstract(name, argument, lambda: node)
+
+    def _abstract(self, name: str, item: Any, node: Callable[[], fx.Node]) -> Any:
+        if is_shape(item):
+            self.shapes[node()] = GivenShape(name, tuple(item))
+            return self._tensor(name, TensorSpec(tuple(item)), node())
+        if isinstance(item, TensorSpec):
+            return self._tensor(name, item, node())
+        if isinstance(item, Tensor):
+            return self._given(name, item, node())
+        if isinstance(item, Mapping) and not isinstance(item, type):
+            return _rebuilt(item, {k: self._abstract(f"{name}[{k!r}]", v, self._item(node, k)) for k, v in item.items()})
+        if isinstance(item, tuple) and hasattr(item, "_fields"):
+            return type(item)(*(self._abstract(f"{name}[{i}]", v, self._item(node, i)) for i, v in enumerate(item)))
+        if isinstance(item, (tuple, list)):
+            return type(item)([self._abstract(f"{name}[{i}]", v, self._item(node, i)) for i, v in enumerate(item)])
+        if hasattr(item, "__dict__") and not isinstance(item, (type, nn.Module)) and not callable(item):
+            return self._object(name, item, node)
+        return item
+
+    def _object(self, name: str, item: Any, node: Callable[[], fx.Node]) -> Any:
+        """A dataclass or another plain object that holds tensors: a copy with abstract ones."""
+        new = {key: self._abstract(f"{name}.{key}", v, self._attribute(node, key)) for key, v in vars(item).items()}
+        if all(new[key] is value for key, value in vars(item).items()):
+            return item
+        twin = copy.copy(item)
+        for key, value in new.items():
+            object.__setattr__(twin, key, value)
+        return twin
+
+    def _item(self, node: Callable[[], fx.Node], key: Any) -> Callable[[], fx.Node]:
+        return _once(lambda: self._tracer._call_node(operator.getitem, "getitem", (node(), key), {}))
+
+    def _attribute(self, node: Callable[[], fx.Node], key: str) -> Callable[[], fx.Node]:
+        return _once(lambda: self._tracer._call_node(getattr, "getattr", (node(), key), {}))
+
+    def _tensor(self, name: str, spec: TensorSpec, node: fx.Node) -> Tensor:
+        node.meta["input"] = name
+        dtype = self._dtype if spec.dtype is None else getattr(torch, spec.dtype)
+        self.profiles.append(InputProfile(name, TensorSpec(spec.shape, str(dtype))))
+        if not dtype.is_floating_point and not dtype.is_complex and small_enough(torch.Size(spec.shape), dtype):
+            real = torch.ones(spec.shape, dtype=dtype, device="cpu")
+            self._tracer.placeholder(real, node, real=real, assumed=True)
+            return real
+        handle = torch.empty(spec.shape, dtype=dtype, device="meta")
+        self._tracer.placeholder(handle, node, real=None, assumed=False)
+        return handle
+
+    def _given(self, name: str, tensor: Tensor, node: fx.Node) -> Tensor:
+        node.meta["input"] = name
+        self.profiles.append(InputProfile(name, TensorSpec(tuple(tensor.shape), str(tensor.dtype))))
+        integers = not tensor.dtype.is_floating_point and not tensor.dtype.is_complex
+        if integers and not tensor.is_meta and small_enough(tensor.shape, tensor.dtype):
+            real = tensor.detach().to("cpu", copy=True)
+            self._tracer.placeholder(real, node, real=real, assumed=False)
+            return real
+        handle = meta_twin(tensor)
+        self._tracer.placeholder(handle, node, real=None, assumed=False)
+        return handle
+
+
+def is_shape(item: Any) -> bool:
+    """Whether an argument is a bare shape: a non-empty tuple or list of ints."""
+    return (
+        isinstance(item, (tuple, list))
+        and len(item) > 0
+        and all(isinstance(size, int) and not isinstance(size, bool) for size in item)
+        and not hasattr(item, "_fields")
+    )
+
+
+def bind(model: nn.Module, inputs: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[str]:
+    """Names for the positional inputs, after checking that forward takes what is given.
+
+    Raises InputError naming the argument that is missing or not taken.
+    """
+    try:
+        signature = inspect.signature(model.forward)
+    except (TypeError, ValueError):  # compiled code without a signature
+        return [f"input_{i}" for i in range(len(inputs))]
+    wanted = f"{type(model).__name__}.forward{signature}"
+    try:
+        signature.bind(*inputs, **kwargs)
+    except TypeError as err:
+        got = f"{len(inputs)} input{'' if len(inputs) == 1 else 's'}"
+        named = f" and {', '.join(map(repr, kwargs))}" if kwargs else ""
+        raise InputError(f"the inputs must fit {_short(wanted)}: {err}, got {got}{named}") from err
+    names: list[str] = []
+    parameters = list(signature.parameters.values())
+    for position in range(len(inputs)):
+        parameter = parameters[min(position, len(parameters) - 1)]
+        if parameter.kind is inspect.Parameter.VAR_POSITIONAL or position >= len(parameters):
+            names.append(f"{parameter.name}_{position}")
+        else:
+            names.append(parameter.name)
+    return names
+
+
+def _short(text: str, limit: int = 300) -> str:
+    return text if len(text) <= limit else text[:limit] + "…"
+
+
+def _once(make: Callable[[], fx.Node]) -> Callable[[], fx.Node]:
+    made: list[fx.Node] = []
+
+    def get() -> fx.Node:
+        if not made:
+            made.append(make())
+        return made[0]
+
+    return get
+
+
+def _rebuilt(original: Mapping[Any, Any], items: dict[Any, Any]) -> Any:
+    """The same kind of mapping with new values."""
+    if type(original) is dict:
+        return items
+    twin = copy.copy(original)
+    for key, value in items.items():
+        twin[key] = value  # type: ignore[index]
+    return twin

@@ -1,0 +1,32 @@
+"""What forward returns, as an argument of the graph's output node."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from torch import Tensor
+
+from fxprof.tracing.tracer import Tracer
+
+
+def output_argument(tracer: Tracer, result: Any) -> Any:
+    """Nodes in the same nesting; dict subclasses and dataclasses are built again by a node of their own."""
+    if isinstance(result, Tensor):
+        return tracer.value(result).graph_node()
+    if dataclasses.is_dataclass(result) and not isinstance(result, type):
+        fields = {f.name: output_argument(tracer, getattr(result, f.name)) for f in dataclasses.fields(result) if f.init}
+        return tracer.graph.call_function(type(result), (), {k: v for k, v in fields.items() if v is not None})
+    if isinstance(result, dict):
+        items = {key: output_argument(tracer, item) for key, item in result.items()}
+        return items if type(result) is dict else tracer.graph.call_function(type(result), (items,))
+    if isinstance(result, tuple) and hasattr(result, "_fields"):
+        return type(result)(*(output_argument(tracer, item) for item in result))
+    if isinstance(result, (tuple, list)):
+        items_ = [output_argument(tracer, item) for item in result]
+        return items_ if isinstance(result, list) else tuple(items_)
+    if isinstance(result, (bool, int, float, str, type(None), complex)):
+        return result
+    if hasattr(result, "__dict__"):
+        return {key: output_argument(tracer, item) for key, item in vars(result).items()}
+    return tracer.graph_argument(result, [])

@@ -1,0 +1,37 @@
+"""Find the module to trace behind the wrappers that people put around it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from fxprof.errors import InputError
+
+
+def unwrap(model: Any) -> nn.Module:
+    """Return the plain module behind DataParallel, torch.compile and an ExportedProgram.
+
+    Raises InputError when there is no module to be found.
+    """
+    seen = 0
+    while seen < 32:
+        seen += 1
+        if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            model = model.module
+        elif isinstance(model, nn.Module) and isinstance(getattr(model, "_orig_mod", None), nn.Module):
+            model = model._orig_mod
+        elif isinstance(model, torch.export.ExportedProgram):
+            model = model.module(check_guards=False) if _takes_check_guards(model) else model.module()
+        else:
+            break
+    if isinstance(model, type) and issubclass(model, nn.Module):
+        raise InputError(f"model must be an nn.Module instance, got the class {model.__name__}; call it first: {model.__name__}(...)")
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model must be an nn.Module, got {type(model).__name__}")
+    return model
+
+
+def _takes_check_guards(program: torch.export.ExportedProgram) -> bool:
+    return "check_guards" in program.module.__code__.co_varnames

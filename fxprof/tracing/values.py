@@ -1,0 +1,105 @@
+"""What the tracer knows about each tensor that the model's code holds.
+
+The code holds ordinary tensors ("handles"). A value is *concrete* when its data is known (control
+data: ids, masks, position and window tables) and *abstract* when it is not (anything computed from
+floating inputs or weights): an abstract handle lives on the meta device and has a shape only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from fxprof.tracing.spans import Span
+
+# Control data keeps its values up to these many elements; above, only shapes are propagated.
+CONTROL_NUMEL = 1 << 20
+FLOAT_NUMEL = 1 << 16
+
+
+def small_enough(shape: torch.Size, dtype: torch.dtype) -> bool:
+    """Whether a tensor of control data is small enough to keep its values."""
+    return shape.numel() <= (FLOAT_NUMEL if dtype.is_floating_point or dtype.is_complex else CONTROL_NUMEL)
+
+
+class Value:
+    """One tensor of the traced program.
+
+    ``real`` is its data, or None when abstract; ``node`` the graph node that makes it, created on
+    first use for the elements of a tuple (``make_node``); ``span`` bounds the numbers in it.
+    ``assumed`` marks data that fxprof made up for a TensorSpec without values.
+    """
+
+    __slots__ = ("_meta", "assumed", "handle", "make_node", "node", "real", "span")
+
+    def __init__(
+        self,
+        handle: Tensor,
+        *,
+        real: Tensor | None = None,
+        node: fx.Node | None = None,
+        make_node: Callable[[], fx.Node] | None = None,
+        assumed: bool = False,
+        span: Span | None = None,
+    ) -> None:
+        self.handle = handle
+        self.real = real
+        self.node = node
+        self.make_node = make_node
+        self.assumed = assumed
+        self.span = span
+        self._meta = handle if handle.is_meta else None
+
+    @property
+    def meta(self) -> Tensor:
+        """The same tensor without data."""
+        if self._meta is None:
+            self._meta = meta_twin(self.handle)
+        return self._meta
+
+    @meta.setter
+    def meta(self, tensor: Tensor) -> None:
+        self._meta = tensor
+
+    def graph_node(self) -> fx.Node:
+        """The node that stands for this tensor."""
+        if self.node is None:
+            assert self.make_node is not None
+            self.node = self.make_node()
+        return self.node
+
+    def known_span(self) -> Span | None:
+        """Smallest and largest number in it, where that is known."""
+        if self.handle.dtype is torch.bool:
+            return (0, 1)
+        if self.span is None and self.real is not None and self.real.numel() and not self.real.is_complex():
+            self.span = (self.real.min().item(), self.real.max().item())
+        return self.span
+
+
+def meta_twin(tensor: Tensor) -> Tensor:
+    """A meta tensor with the shape, strides, dtype of ``tensor``; no data is read or copied."""
+    if tensor.layout is not torch.strided:
+        return torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+
+
+def map_tensors(item: Any, function: Callable[[Tensor], Any]) -> Any:
+    """Replace every tensor in nested tuples, lists, dicts and slices; other objects stay as they are."""
+    if isinstance(item, Tensor):
+        return function(item)
+    kind = type(item)
+    if kind is tuple or kind is list:
+        return kind([map_tensors(x, function) for x in item])
+    if isinstance(item, dict):
+        return {key: map_tensors(x, function) for key, x in item.items()}
+    if kind is slice:
+        return slice(*(map_tensors(x, function) for x in (item.start, item.stop, item.step)))
+    if isinstance(item, tuple) and hasattr(item, "_fields"):
+        return kind(*(map_tensors(x, function) for x in item))
+    if isinstance(item, (tuple, list)) and kind is not torch.Size:
+        return [map_tensors(x, function) for x in item]
+    return item

@@ -1,0 +1,239 @@
+"""Report -> rows, as pure functions: depth, grouping, sorting, the top n.
+
+Whatever is hidden stays in the sums. In the module tree each row holds its whole subtree, and the
+rows right below it add up to it (what a module runs itself is a row of its own); in every other
+listing all rows add up to the totals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from fxprof.errors import InputError
+from fxprof.report import ModuleProfile, OpProfile, Report
+
+BY = ("module", "type", "op", "node")
+SORT = ("order", "macs", "flops", "params", "activations", "name")
+
+# A table without --depth opens the tree as far as it still fits about a screen.
+SCREEN = 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line: labels, and the four columns that add up; ``counted`` is False for an op without a rule."""
+
+    name: str
+    labels: tuple[str, ...] = ()
+    depth: int = 0
+    params: int = 0
+    macs: int = 0
+    flops: int = 0
+    activations: int = 0
+    output: str = ""
+    counted: bool = True
+
+    @property
+    def empty(self) -> bool:
+        """Whether it adds nothing to any column."""
+        return not (self.params or self.macs or self.flops or self.activations)
+
+
+def rows(
+    report: Report, *, by: str = "module", depth: int | None = None, top: int | None = None, sort: str | None = None
+) -> list[Row]:
+    """Rows of one listing. Raises InputError on an unknown ``by`` or ``sort`` or a negative number.
+
+    ``depth`` cuts the module tree (``by="module"``) or groups by the modules above the cut
+    (``by="type"``). ``top`` keeps the n largest rows and sums the rest in one line; the tree is
+    listed flat then. ``sort`` is the execution order for modules and nodes, MACs otherwise.
+    """
+    _check(by, depth, top, sort)
+    if by == "module" and top is None:
+        cut = fitting_depth(report) if depth is None else depth
+        return list(_tree(report, cut, sort or "order"))
+    flat = _FLAT[by](report, depth)
+    in_order = sort is None and top is None and by == "node"
+    ordered = flat if in_order else sorted(flat, key=_key(sort or "macs"))
+    return ordered if top is None else _top(ordered, top)
+
+
+def full_depth(report: Report) -> int:
+    """Depth of the deepest module; the root is at 0."""
+    return max(level for level, _ in report.walk())
+
+
+def fitting_depth(report: Report) -> int:
+    """The deepest cut whose tree fits a screen; at least the root's own children."""
+    wanted = full_depth(report)
+    for depth in range(2, wanted + 1):
+        if sum(1 for _ in _tree(report, depth, "order")) > SCREEN:
+            return depth - 1
+    return wanted
+
+
+def _check(by: str, depth: int | None, top: int | None, sort: str | None) -> None:
+    if by not in BY:
+        raise InputError(f"by must be one of {', '.join(BY)}, got {by!r}")
+    if sort is not None and sort not in SORT:
+        raise InputError(f"sort must be one of {', '.join(SORT)}, got {sort!r}")
+    if depth is not None and by not in ("module", "type"):
+        raise InputError(f"depth goes with by='module' or by='type', got by={by!r}")
+    for name, value in (("depth", depth), ("top", top)):
+        if value is not None and value < 0:
+            raise InputError(f"{name} must be 0 or more, got {value}")
+
+
+# -- the tree ----------------------------------------------------------------------------------
+
+
+def _tree(report: Report, cut: int, sort: str) -> Iterator[Row]:
+    outputs = _last_outputs(report)
+    # An explicit stack: trees deeper than Python's recursion limit exist in tests only, but exist.
+    stack: list[Row | tuple[int, ModuleProfile]] = [(0, report.root)]
+    while stack:
+        entry = stack.pop()
+        if isinstance(entry, Row):
+            yield entry
+            continue
+        level, module = entry
+        yield _module_row(module, level, outputs, module.name or report.name)
+        if level < cut and module.children:
+            stack.extend(reversed(_children(module, level + 1, sort)))
+
+
+def _children(module: ModuleProfile, level: int, sort: str) -> list[Row | tuple[int, ModuleProfile]]:
+    own = _own_row(module, level, "(own)")
+    entries: list[tuple[Row, Row | tuple[int, ModuleProfile]]] = [
+        (_module_row(child, level, {}, child.name), (level, child)) for child in module.children
+    ]
+    if not own.empty:
+        entries.append((own, own))
+    if sort != "order":
+        key = _key(sort)
+        entries.sort(key=lambda pair: key(pair[0]))
+    return [entry for _, entry in entries]
+
+
+def _module_row(module: ModuleProfile, level: int, outputs: dict[str, str], name: str) -> Row:
+    return Row(
+        name=name, labels=(module.type,), depth=level, params=module.params, macs=module.macs, flops=module.flops,
+        activations=module.activations, output=outputs.get(module.path, ""),
+    )  # fmt: skip
+
+
+def _own_row(module: ModuleProfile, level: int, name: str) -> Row:
+    return Row(
+        name=name, labels=("",), depth=level, params=module.own_params, macs=module.own_cost.macs,
+        flops=module.own_cost.flops, activations=sum(op.activations for op in module.ops),
+    )  # fmt: skip
+
+
+def _last_outputs(report: Report) -> dict[str, str]:
+    """Shape of the last tensor made in each module or below it."""
+    outputs: dict[str, str] = {}
+    for op in reversed(report.ops):
+        path: str | None = op.module
+        while path is not None and path not in outputs and op.output is not None:
+            outputs[path] = str(op.output)
+            path = path.rpartition(".")[0] if path else None
+    return outputs
+
+
+# -- flat listings -----------------------------------------------------------------------------
+
+
+def _by_module(report: Report, depth: int | None) -> list[Row]:
+    """The modules at the cut (or without children above it), and what those above it run themselves."""
+    cut = full_depth(report) if depth is None else depth
+    outputs = _last_outputs(report)
+    found = []
+    for level, module in report.walk():
+        name = module.path or report.name
+        if level == cut or (level < cut and not module.children):
+            found.append(_module_row(module, 0, outputs, name))
+        elif level < cut and not (own := _own_row(module, 0, f"{name} (own)")).empty:
+            found.append(replace(own, labels=(module.type,)))
+    return found
+
+
+def _by_type(report: Report, depth: int | None) -> list[Row]:
+    """Module types, by what each runs itself; below the cut, by what the modules at the cut hold."""
+    totals: dict[str, Row] = {}
+    counts: dict[str, int] = {}
+    for level, module in report.walk():
+        if depth is not None and level > depth:
+            continue
+        whole = level == depth
+        row = _module_row(module, 0, {}, module.type) if whole else _own_row(module, 0, module.type)
+        totals[module.type] = _sum((totals.get(module.type, Row(name=module.type)), row), module.type)
+        counts[module.type] = counts.get(module.type, 0) + 1
+    return [replace(row, labels=(str(counts[name]),)) for name, row in totals.items()]
+
+
+def _by_op(report: Report, depth: int | None = None) -> list[Row]:
+    groups: dict[str, list[Row]] = {}
+    nodes = _by_node(report)
+    for op, row in zip(report.ops, nodes):
+        groups.setdefault(op.op, []).append(row)
+    found = [
+        replace(_sum(group, name), labels=(str(len(group)),), counted=any(row.counted for row in group))
+        for name, group in groups.items()
+    ]
+    return found + [replace(row, labels=("",)) for row in nodes[len(report.ops) :]]
+
+
+def _by_node(report: Report, depth: int | None = None) -> list[Row]:
+    """Every call; a parameter counts at the first call that reads it."""
+    sizes = {entry.name: entry.spec.numel for entry in report.state if entry.kind == "parameter"}
+    found = [_node_row(op, sum(sizes.pop(arg, 0) for arg in op.args)) for op in report.ops]
+    if rest := sum(sizes.values()):
+        found.append(Row(name="(read by no op)", labels=("", ""), params=rest))
+    return found
+
+
+def _node_row(op: OpProfile, params: int) -> Row:
+    return Row(
+        name=op.name, labels=(op.op, op.module), params=params, macs=op.macs, flops=op.flops,
+        activations=op.activations, output=str(op.output) if op.output else "", counted=op.cost is not None,
+    )  # fmt: skip
+
+
+_FLAT: dict[str, Callable[[Report, int | None], list[Row]]] = {
+    "module": _by_module,
+    "type": _by_type,
+    "op": _by_op,
+    "node": _by_node,
+}
+
+
+# -- order -------------------------------------------------------------------------------------
+
+
+def _key(sort: str) -> Callable[[Row], tuple[object, ...]]:
+    """Largest first; FLOPs decide between rows without MACs, and the order of execution between equals."""
+    if sort == "order":
+        return lambda row: ()
+    if sort == "name":
+        return lambda row: (row.name,)
+    if sort == "macs":
+        return lambda row: (-row.macs, -row.flops)
+    return lambda row: (-int(getattr(row, sort)),)
+
+
+def _top(ordered: list[Row], top: int) -> list[Row]:
+    hidden = ordered[top:]
+    if len(hidden) < 2:
+        return ordered
+    return [*ordered[:top], replace(_sum(hidden, f"… {len(hidden):,} more"), labels=("",) * len(hidden[0].labels))]
+
+
+def _sum(some: Iterable[Row], name: str) -> Row:
+    total = Row(name=name)
+    for row in some:
+        total = replace(
+            total, params=total.params + row.params, macs=total.macs + row.macs, flops=total.flops + row.flops,
+            activations=total.activations + row.activations,
+        )  # fmt: skip
+    return total

@@ -1,0 +1,218 @@
+"""The command line: both entry points, every exit status, and messages that let the user go on."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fxprof.cli
+from fxprof.report import Report, TensorSpec
+from tests.commands import ROOT, fails, files, run
+from tests.strategies import hand_made
+
+# -- saved reports -----------------------------------------------------------------------------
+
+
+def test_saved_report(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A saved report prints the table that the report itself is."""
+    assert fxprof.cli.main(["report", "report.json"]) == 0
+    assert capsys.readouterr().out == f"{hand_made()}\n"
+
+
+def test_saved_report_needs_no_torch(saved: Path) -> None:
+    """Rendering a saved report again does not import torch."""
+    code = "import sys; from fxprof.cli import main; assert main(['report', 'report.json', '--by', 'op']) == 0;"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code} assert 'torch' not in sys.modules"],
+        capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_both_entry_points(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """``main([...])`` and ``python -m fxprof`` print the same and return the same."""
+    for args in (["report", "report.json", "--top", "2"], ["report", "report.json", "--strict"], ["report", "no.json"]):
+        status = fxprof.cli.main(args)
+        out, err = capsys.readouterr()
+        done = run(*args)
+        assert (done.returncode, done.stdout, done.stderr) == (status, out, err)
+
+
+@pytest.mark.parametrize("by", ["module", "type", "op", "node"])
+def test_options_reach_the_table(saved: Path, capsys: pytest.CaptureFixture[str], by: str) -> None:
+    """--by, --top and --sort change the listing."""
+    from fxprof.views.table import render
+
+    assert fxprof.cli.main(["report", "report.json", "--by", by, "--top", "1", "--sort", "params"]) == 0
+    assert capsys.readouterr().out == render(hand_made(), by=by, top=1, sort="params") + "\n"
+
+
+def test_strict(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--strict prints the table, then names what is not exact, and exits 1."""
+    assert fxprof.cli.main(["report", "report.json", "--strict"]) == 1
+    out, err = capsys.readouterr()
+    assert "stft" in out
+    assert err.startswith("fxprof: not exact: Uncounted: stft, 1 call")
+
+
+def test_output_file(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """-o writes what would be printed, by the file's suffix, with the usual permissions and nothing beside it."""
+    assert fxprof.cli.main(["report", "report.json", "-o", "out.json"]) == 0
+    assert fxprof.cli.main(["report", "report.json", "-o", "out.txt"]) == 0
+    assert fxprof.cli.main(["report", "report.json", "-o", "out.dat", "--format", "json"]) == 0
+    assert capsys.readouterr().out == ""
+    assert Report.from_dict(json.loads(Path("out.json").read_text(encoding="utf-8"))) == hand_made()
+    assert Path("out.txt").read_text(encoding="utf-8") == f"{hand_made()}\n"
+    assert Path("out.dat").read_bytes() == Path("out.json").read_bytes()
+    assert stat.S_IMODE(Path("out.txt").stat().st_mode) == stat.S_IMODE(saved.stat().st_mode)
+    assert files() == ["my_net.py", "out.dat", "out.json", "out.txt", "report.json"]
+
+
+def test_output_replaces_only_files(saved: Path) -> None:
+    """A link stays a link, and a device is written to, not replaced."""
+    Path("target.txt").write_text("old", encoding="utf-8")
+    Path("link.txt").symlink_to("target.txt")
+    assert fxprof.cli.main(["report", "report.json", "-o", "link.txt"]) == 0
+    assert Path("link.txt").is_symlink()
+    assert Path("target.txt").read_text(encoding="utf-8") == f"{hand_made()}\n"
+    assert fxprof.cli.main(["report", "report.json", "--format", "table", "-o", os.devnull]) == 0
+    assert not Path(os.devnull).is_file()
+
+
+def test_failed_write_keeps_the_old_file(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where writing fails half-way, the file is what it was."""
+    Path("out.txt").write_text("old", encoding="utf-8")
+
+    def full(self: Path, *_: object, **__: object) -> int:
+        self.touch()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    assert fxprof.cli.main(["report", "report.json", "-o", "out.txt"]) == 2
+    assert Path("out.txt").read_text(encoding="utf-8") == "old"
+    assert files() == ["my_net.py", "out.txt", "report.json"]
+
+
+def test_a_closed_pipe_is_no_error(saved: Path) -> None:
+    """``fxprof report … | head -0`` ends quietly."""
+    command = f"{sys.executable} -m fxprof report report.json --by node; echo status $? >&2"
+    done = subprocess.run(
+        ["bash", "-c", f"({command}) | true"], capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.stderr in ("status 141\n", "status 0\n")  # 0 where the pipe still took it
+
+
+def test_names_that_stdout_cannot_encode(saved: Path) -> None:
+    """A terminal without Unicode gets escapes, not an exception."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "fxprof", "report", "report.json", "--top", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+    assert done.returncode == 0, done.stderr
+    assert "\\u2026" in done.stdout
+
+
+def test_interrupt(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C ends with 130 and without a traceback."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Report, "from_dict", interrupted)
+    assert fxprof.cli.main(["report", "report.json"]) == 130
+
+
+# -- wrong use ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["report", "no.json"], "cannot read 'no.json': No such file or directory"),
+        (["report", "text.json"], "'text.json' must be a report saved by fxprof: JSONDecodeError"),
+        (["report", "other.json"], "a saved report must have format 1, got None"),
+        (["report", "torn.json"], "must be a report saved by fxprof: KeyError"),
+        (["report", "deep.json"], "'deep.json' must be a report saved by fxprof"),
+        (["report", "report.json", "--input", "1,3"], "a saved report cannot be counted again: --input and --training"),
+        (["report", "report.json", "-o", "out.xyz"], "no format goes with '.xyz': add --format json or table"),
+        (["report", "report.json", "-o", "no/such/out.txt"], "cannot write 'no/such/out.txt': No such file or dir"),
+        (["report", "report.json", "--by", "op", "--depth", "2"], "depth goes with by='module' or by='type'"),
+        (["report", "resnet5"], "no torchvision model is called 'resnet5'; did you mean resnet50 or"),
+        (["report", "my_net.py"], "no torchvision model is called 'my_net.py'"),
+        (["report", "nope.py:net"], "no file 'nope.py' (from MODEL 'nope.py:net')"),
+        (["report", "no_such_package.x:net"], "no module 'no_such_package.x' in the working directory or among"),
+        (["report", ":net"], "a MODEL with a colon must be package.module:callable or path/to/file.py:callable"),
+        (["report", "my_net.py:Nett"], "'my_net.py' has no 'Nett'; did you mean Net"),
+        (["report", "my_net.py:number"], "my_net.py:number must be a callable or an nn.Module, got int"),
+        (["report", "my_net:dictionary"], "my_net:dictionary must return an nn.Module, got dict"),
+        (["report", "my_net.py:broken"], "my_net.py:broken failed: ValueError: no such width ("),
+        (["report", "my_net.py:leaves"], "my_net.py:leaves failed: SystemExit: usage: train ("),
+        (["report", "wrong.py:net"], "wrong.py:net failed: SyntaxError: "),
+        (["report", "my_net.py:net"], "my_net.py:net has no default input: add --input, for example --input 1,3"),
+    ],
+)  # fmt: skip
+def test_user_errors(saved: Path, capsys: pytest.CaptureFixture[str], args: list[str], message: str) -> None:
+    """A wrong argument, model or file is one sentence on stderr and status 2."""
+    Path("text.json").write_text("hello", encoding="utf-8")
+    Path("other.json").write_text('{"a": 1}', encoding="utf-8")
+    Path("deep.json").write_text("[" * 100_000, encoding="utf-8")
+    Path("wrong.py").write_text("def net(:\n", encoding="utf-8")
+    torn = hand_made().to_dict()
+    torn["modules"] = [entry for entry in torn["modules"] if entry["path"] != "body"]
+    Path("torn.json").write_text(json.dumps(torn), encoding="utf-8")
+    err = fails(capsys, *args)
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_errors_in_user_code_name_the_line(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The message points at the user's line, not at torch's or fxprof's."""
+    line = 1 + MODEL.split("\n").index('def broken(): raise ValueError("no such width")')
+    assert f"my_net.py, line {line})" in fails(capsys, "report", "my_net.py:broken")
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ([], "the following arguments are required: COMMAND"),
+        (["reprot"], "invalid choice: 'reprot'"),
+        (["report"], "the following arguments are required: MODEL"),
+        (["report", "x", "--depth", "-1"], "must be a whole number, 0 or more, got '-1'"),
+        (["report", "x", "--top", "many"], "must be a whole number, 0 or more, got 'many'"),
+        (["report", "x", "--by", "layer"], "invalid choice: 'layer'"),
+        (["report", "x", "--input", "1,3,a"], "must be sizes, with an optional name and dtype"),
+        (["report", "x", "--input", ""], "must be sizes, with an optional name and dtype"),
+        (["report", "x", "--input", "1,-3"], "must be sizes, with an optional name and dtype"),
+        (["report", "x", "--input", "1,3:"], "must be sizes, with an optional name and dtype"),
+        (["report", "x", "--input", "=1,3"], "must be sizes, with an optional name and dtype"),
+        (["report", "x", "--input", "1,3:float7"], "a dtype must be a torch dtype or its name, got 'float7'"),
+    ],
+)
+def test_usage_errors(capsys: pytest.CaptureFixture[str], args: list[str], message: str) -> None:
+    """A command line that cannot be read says which argument, and what it must be."""
+    assert message in fails(capsys, *args)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "shape", "dtype"),
+    [
+        ("1,3,224,224", "", (1, 3, 224, 224), None),
+        ("1x3x224x224", "", (1, 3, 224, 224), None),
+        ("(1, 3, 8, 8)", "", (1, 3, 8, 8), None),
+        ("7", "", (7,), None),
+        ("ids=1,128:int64", "ids", (1, 128), "int64"),
+        ("x=2x3:bfloat16", "x", (2, 3), "bfloat16"),
+        ("t=1:long", "t", (1,), "int64"),
+        ("0,4", "", (0, 4), None),
+    ],
+)
+def test_input_syntax(text: str, name: str, shape: tuple[int, ...], dtype: str | None) -> None:
+    """An input is sizes with an optional name and dtype."""
+    args = fxprof.cli.build_parser().parse_args(["report", "x", "--input", text])
+    assert args.inputs == [(name, TensorSpec(shape, dtype))]

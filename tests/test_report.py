@@ -1,0 +1,129 @@
+"""Laws of the Report: it survives storage, and no two of its numbers disagree."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from fxprof.errors import InputError
+from fxprof.report import Cost, Report, TensorSpec
+from tests.strategies import costs, hand_made, reports, specs
+
+
+@given(reports())
+def test_round_trip(report: Report) -> None:
+    """A report equals itself after to_dict, JSON and pickle, totals included."""
+    assert Report.from_dict(report.to_dict()) == report
+    assert Report.from_dict(json.loads(report.to_json())) == report
+    assert pickle.loads(pickle.dumps(report)) == report
+    assert Report.from_dict(report.to_dict()).to_dict() == report.to_dict()
+
+
+@given(reports())
+def test_totals_are_sums_over_ops(report: Report) -> None:
+    """The root's totals, the report's, and the sum over all ops are the same."""
+    total = sum((op.cost for op in report.ops if op.cost), Cost())
+    assert report.cost == report.root.cost == total
+    assert report.params == report.root.params
+    assert report.activations == report.root.activations
+    assert report.activation_bytes == report.root.activation_bytes
+
+
+@given(reports())
+def test_groupings_sum_to_the_total(report: Report) -> None:
+    """By op and by type, every counted op is in exactly one group."""
+    assert sum(report.by_op().values(), Cost()) == report.cost
+    assert sum(report.by_type().values(), Cost()) == report.cost
+
+
+@given(reports())
+def test_each_module_is_its_own_ops_and_its_children(report: Report) -> None:
+    """At every level the tree adds up, and by_module at any depth agrees with it."""
+    for _, module in report.walk():
+        assert module.cost == module.own_cost + sum((child.cost for child in module.children), Cost())
+        assert report.by_module()[module.path] == module.cost
+    assert report.by_module(depth=0) == {"": report.cost}
+
+
+@given(reports())
+def test_walk_visits_every_module_once(report: Report) -> None:
+    """The walk is a permutation of the modules, parents before their children."""
+    paths = [module.path for _, module in report.walk()]
+    assert sorted(paths) == sorted(info.path for info in report.modules)
+    seen = set()
+    for path in paths:
+        assert not path or path.rpartition(".")[0] in seen
+        seen.add(path)
+
+
+@given(reports())
+def test_uncounted_ops_are_all_listed(report: Report) -> None:
+    """The calls in ``uncounted`` are exactly the ops without a cost."""
+    assert sum(entry.calls for entry in report.uncounted) == sum(op.cost is None for op in report.ops)
+    assert report.exact == (not report.uncounted and not report.bounds)
+
+
+@given(reports())
+def test_parameters_partition(report: Report) -> None:
+    """Used and unused, trainable and frozen parameters add up to all of them."""
+    parameters = [entry for entry in report.state if entry.kind == "parameter"]
+    used = sum(entry.spec.numel for entry in parameters if entry.used)
+    frozen = sum(entry.spec.numel for entry in parameters if not entry.trainable)
+    assert report.params == used + report.unused_params == report.trainable_params + frozen
+
+
+@given(reports())
+def test_peak_is_within_its_bounds(report: Report) -> None:
+    """The peak is at least the weights and inputs, and at most those plus everything allocated."""
+    floor = report.param_bytes + report.buffer_bytes + sum(entry.spec.nbytes for entry in report.inputs)
+    assert floor <= report.peak_bytes <= floor + report.activation_bytes
+
+
+@given(costs, costs, costs)
+def test_cost_is_a_commutative_monoid(a: Cost | None, b: Cost | None, c: Cost | None) -> None:
+    """Costs add in any order, Cost() is neutral, and times k is k additions."""
+    x, y, z = (cost or Cost() for cost in (a, b, c))
+    assert x + y == y + x
+    assert (x + y) + z == x + (y + z)
+    assert x + Cost() == Cost() + x == x
+    assert x * 3 == 3 * x == x + x + x == sum([x, x, x], Cost())
+
+
+@given(specs)
+def test_spec_sizes(spec: TensorSpec) -> None:
+    """Bytes are elements times the item size, and a spec survives its own fields."""
+    assert spec.nbytes % max(spec.numel, 1) == 0
+    assert TensorSpec(spec.shape, spec.dtype) == spec
+
+
+def test_peak_of_a_chain() -> None:
+    """In the hand-made chain, the worst moment holds x, a relu and an add, on top of the weights."""
+    report = hand_made()
+    tensor, weights, buffer = 2 * 4 * 8 * 8 * 4, (2 * (144 + 4) + 40) * 4, 8
+    # add_0 reads relu_0 and x while it writes its own: x (kept, an input) + relu_0 + add_0; in the
+    # second block conv2d_1 reads add_0, which add_1 still needs: x + add_0 + relu_1 + add_1.
+    assert report.peak_bytes == 4 * tensor + weights + buffer
+
+
+@pytest.mark.parametrize("data", [None, [], {}, {"format": 2}, {"format": 1}, "text"])
+def test_from_dict_refuses_anything_else(data: Any) -> None:
+    """What is no saved report is refused with a sentence that says so."""
+    with pytest.raises(InputError, match="a saved report must"):
+        Report.from_dict(data)
+
+
+@pytest.mark.parametrize("shape", [(-1,), (1.5,), (True,), ("a",)])
+def test_spec_refuses_what_is_no_shape(shape: Any) -> None:
+    """A size is a whole number, zero or more."""
+    with pytest.raises(InputError, match="a shape must be a tuple of sizes >= 0"):
+        TensorSpec(shape)
+
+
+def test_spec_refuses_unknown_dtypes() -> None:
+    """A dtype is one of torch's, by name."""
+    with pytest.raises(InputError, match="a dtype must be a torch dtype or its name, got 'float7'"):
+        TensorSpec((1,), "float7")
