@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -15,6 +19,7 @@ from fxprof.errors import UncountedError
 from fxprof.report import Cost, ModuleInfo, OpProfile, Report, StateProfile, TensorSpec
 from fxprof.rules import RULES, free
 from fxprof.tracing import Trace, record
+from fxprof.training import backward_cost, needs_gradient
 from fxprof.version import __version__
 
 Rule = Callable[..., Cost]
@@ -52,20 +57,13 @@ def analyze(
         TraceError: forward failed; the message says where.
         UncountedError: only with ``strict``.
     """
-    traced = record(model, inputs, kwargs or {}, bounds)
-    table: Mapping[str, Rule] = RULES if rules is None else rules
-    if training:
-        from fxprof.training import gradient_costs
-
-        extra = gradient_costs(traced)
-    else:
-        extra = {}
+    traced = record(model, inputs, kwargs or {}, bounds, training=training)
     report = Report(
         name=name or type(traced.model).__name__,
         inputs=traced.inputs,
-        ops=tuple(_profiles(traced, table, extra)),
+        ops=tuple(_profiles(traced, RULES if rules is None else rules, training)),
         modules=tuple(_modules(traced)),
-        bounds=traced.bounds,
+        bounds=tuple(replace(bound, source=_place(bound.source)) for bound in traced.bounds),
         outputs=tuple(node.name for node in _output(traced.graph).all_input_nodes),
         training=training,
         versions={"fxprof": __version__, "torch": str(torch.__version__)},
@@ -82,8 +80,9 @@ def _output(graph: fx.Graph) -> fx.Node:
 # -- ops ---------------------------------------------------------------------------------------------
 
 
-def _profiles(traced: Trace, rules: Mapping[str, Rule], extra: Mapping[fx.Node, Cost]) -> Iterator[OpProfile]:
-    """One OpProfile per call in the graph; ``extra`` is the cost of its backward."""
+def _profiles(traced: Trace, rules: Mapping[str, Rule], training: bool) -> Iterator[OpProfile]:
+    """One OpProfile per call in the graph, with the cost of its backward where ``training``."""
+    needing = needs_gradient(traced) if training else frozenset()
     memory = _Memory()
     names: dict[fx.Node, str] = {}
     for node in traced.graph.nodes:
@@ -100,13 +99,24 @@ def _profiles(traced: Trace, rules: Mapping[str, Rule], extra: Mapping[fx.Node, 
             outputs = tuple(specs(meta.get("tensor_meta")))
             owners, fresh = memory.owners(node.name, meta.get("storage"))
             cost = cost_of(node, op, rules)
+            if cost is not None and node in needing:
+                cost += backward_cost(node, cost, needing, shapes)
             moved = 0 if not fresh and rules.get(op) is free else _bytes(op, [spec for _, spec in inputs], outputs)
             filename, line = meta["source"]
             yield OpProfile(
                 name=node.name, op=op, module=meta["module_path"], inputs=tuple(spec for _, spec in inputs), outputs=outputs,
-                cost=cost + extra[node] if cost and node in extra else cost, args=tuple(names.get(arg, arg.name) for arg, _ in inputs),
-                memory=owners, bytes_accessed=moved, source=f"{filename}:{line}" if filename else "",
+                cost=cost, args=tuple(names.get(arg, arg.name) for arg, _ in inputs),
+                memory=owners, bytes_accessed=moved, source=_place(f"{filename}:{line}") if filename else "",
             )  # fmt: skip
+
+
+@lru_cache(maxsize=4096)
+def _place(source: str) -> str:
+    """A source line without the machine's own folders: from the package or the working directory on."""
+    for root in sorted((path for path in (*sys.path, os.getcwd()) if path), key=len, reverse=True):
+        if source.startswith(root.rstrip(os.sep) + os.sep):
+            return source[len(root.rstrip(os.sep)) + 1 :]
+    return source
 
 
 class _Memory:
@@ -173,7 +183,7 @@ def cost_of(node: fx.Node, op: str, rules: Mapping[str, Rule]) -> Cost | None:
 def shapes(argument: Any) -> Any:
     """An fx argument with every node replaced by the shape it carries."""
     if isinstance(argument, fx.Node):
-        return shape_of(argument.meta["tensor_meta"])
+        return shape_of(argument.meta.get("tensor_meta"))
     if isinstance(argument, dict):
         return {key: shapes(value) for key, value in argument.items()}
     if isinstance(argument, (tuple, list)):

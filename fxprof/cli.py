@@ -93,7 +93,7 @@ def _report(args: argparse.Namespace) -> int:
     report = _load(args) if args.model.endswith(".json") else _analyze(args)
     _emit(_FORMATS[form](report, args), args.output)
     if args.strict and not report.exact:
-        raise UncountedError(f"not exact: {' '.join(notes.certainty(report))}")
+        raise UncountedError(f"not exact: {' '.join(notes.inexact(report))}")
     return 0
 
 

@@ -291,20 +291,29 @@ def apply(rule: Rule, target: Any, args: Sequence[Any], kwargs: Mapping[str, Any
     if rule is free:
         return Cost()
     wants = _wants(rule)
-    names, values = bind(target, args, kwargs)
-    positional = list(args) if wants.variadic else values[: len(wants.positional)]
     keywords: dict[str, Any] = {"out": out} if wants.out else {}
-    for name in wants.keywords:
-        keywords[name] = _value(name, names.index(name) if name in names else -1, args, kwargs)
-    if any(value is _ABSENT for value in positional):
-        keywords.update(zip(wants.positional, positional))
-        positional = []
-    keywords = {name: value for name, value in keywords.items() if value is not _ABSENT}
+    positional = list(args)
+    if not wants.variadic or wants.keywords:
+        names, values = bind(target, args, kwargs)
+        for name in wants.keywords:
+            keywords[name] = _value(name, names.index(name) if name in names else -1, args, kwargs)
+        if not wants.variadic:
+            positional = values[: len(wants.positional)]
+        if any(value is _ABSENT for value in positional):
+            keywords.update(zip(wants.positional, positional))
+            positional = []
+        keywords = {name: value for name, value in keywords.items() if value is not _ABSENT}
     try:
         cost = rule(*positional, **keywords)
     except Exception as error:
         raise RuleError(_failure(rule, target, args, kwargs, out, error)) from error
+    if not isinstance(cost, Cost):
+        raise RuleError(f"the rule {_rule_name(rule)} of {op_of(target)} must return a Cost, got {cost!r}")
     return cost
+
+
+def _rule_name(rule: Rule) -> str:
+    return repr(getattr(rule, "__name__", rule))
 
 
 def apply_backward(
@@ -327,6 +336,6 @@ def apply_backward(
 def _failure(rule: Rule, target: Any, args: Any, kwargs: Any, out: Any, error: Exception) -> str:
     called = ", ".join([*map(repr, args), *(f"{k}={v!r}" for k, v in kwargs.items())])
     return (
-        f"{op_of(target)}({called}) -> {out}: the rule {getattr(rule, '__name__', rule)!r} could not be applied: "
+        f"{op_of(target)}({called}) -> {out}: the rule {_rule_name(rule)} could not be applied: "
         f"{type(error).__name__}: {error}"
     )

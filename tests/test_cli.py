@@ -13,7 +13,7 @@ import pytest
 
 import fxprof.cli
 from fxprof.report import Report, TensorSpec
-from tests.commands import ROOT, fails, files, run
+from tests.commands import MODEL, ROOT, fails, files, run
 from tests.strategies import hand_made
 
 # -- saved reports -----------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torchvision import models
 
+import fxprof
 from fxprof import zoo
 from fxprof.errors import InputError
 from fxprof.report import TensorSpec
@@ -103,3 +104,20 @@ def test_wrong_models(spec: str, message: str) -> None:
 def test_dotted_attribute() -> None:
     """The part after the colon may be dotted."""
     assert type(zoo.build("torch:nn.Identity").model) is torch.nn.Identity
+
+
+# One per family whose published cost is that of the very model torchvision builds without weights.
+PUBLISHED = (
+    "alexnet", "convnext_tiny", "densenet121", "efficientnet_b1", "inception_v3", "maxvit_t", "mnasnet0_75",
+    "mobilenet_v3_small", "mvit_v2_s", "quantized_resnet18", "r2plus1d_18", "raft_small", "regnet_y_400mf", "resnet50",
+    "s3d", "shufflenet_v2_x0_5", "squeezenet1_1", "ssd300_vgg16", "swin_t", "swin_v2_t", "vgg11", "vit_b_16",
+    "fasterrcnn_resnet50_fpn", "fcos_resnet50_fpn",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_macs_at_the_default_input_are_the_published_ones(name: str) -> None:
+    """Torchvision publishes GFLOPS (its word for 10^9 MACs) with three decimals: the same to the last."""
+    built = zoo.build(name)
+    published = models.get_model_weights(name).DEFAULT.meta["_ops"]
+    assert round(fxprof.analyze(built.model.eval(), *built.inputs).macs / 1e9, 3) == published

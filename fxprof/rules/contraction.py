@@ -111,9 +111,7 @@ def addr(bias: Shape, a: Shape, b: Shape, *, out: Shape) -> Cost:
 
 
 @rule("tensordot")
-def tensordot(
-    a: Shape, b: Shape, *, dims: Any = 2, dims_self: Sequence[int] | None = None, out: Shape
-) -> Cost:
+def tensordot(a: Shape, b: Shape, *, dims: Any = 2, dims_self: Sequence[int] | None = None, out: Shape) -> Cost:
     """a (*s, *k), b (*k, *t) -> out (*s, *t), contracted over the dimensions ``dims``.
 
     Each output element is a dot product over all contracted dimensions; with none it is a matrix

@@ -43,7 +43,7 @@ def spectrum(real: Shape, dims: Sequence[int]) -> Cost:
     return arithmetic(real_transform(real, last) + sum(transform(tuple(half), d) for d in others))
 
 
-@rule("fft_fft", "fft_ifft", "_fft_c2c")
+@rule("fft_fft", "fft_ifft")
 def fft(x: Shape, n: Any = None, dim: Any = -1, *, out: Shape) -> Cost:
     """x (*, k, *) -> out (*, n, *): complex transforms of n points along ``dim`` (one or several)."""
     return arithmetic(sum(transform(out, d) for d in dims_of(out, dim, n)))
@@ -104,6 +104,12 @@ def irfft2(x: Shape, s: Any = None, dim: Any = (-2, -1), *, out: Shape) -> Cost:
 def irfftn(x: Shape, s: Any = None, dim: Any = None, *, out: Shape) -> Cost:
     """x (*, w // 2 + 1) -> out (*, w), real: the inverse of rfftn, at its cost."""
     return spectrum(out, dims_of(out, dim, s))
+
+
+@rule("_fft_c2c")
+def fft_c2c(x: Shape, dim: Sequence[int], *, out: Shape) -> Cost:
+    """x (*, k, *) -> out (*, k, *): complex transforms along each of ``dim``."""
+    return fft(x, None, dim, out=out)
 
 
 @rule("_fft_r2c")

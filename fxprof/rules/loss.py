@@ -28,9 +28,7 @@ def mse_loss(
 
 
 @rule("l1_loss")
-def l1_loss(
-    x: Shape, target: Shape, *, weight: Shape | None = None, reduction: str | int = "mean", out: Shape
-) -> Cost:
+def l1_loss(x: Shape, target: Shape, *, weight: Shape | None = None, reduction: str | int = "mean", out: Shape) -> Cost:
     """x (*), target (*) -> out () or (*): a difference and an absolute value per element, and a product by weight."""
     return arithmetic((2 if weight is None else 3) * prod(x)) + reduced(prod(x), reduction)
 

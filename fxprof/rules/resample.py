@@ -34,9 +34,7 @@ def antialiased(x: Shape, out: Shape, mode: str) -> Cost:
     When shrinking, the filter is stretched over s / t input elements, so it has 2 * reach * s / t
     taps (rounded up); each pass computes every element of its result.
     """
-    height, width = (
-        2 * (-(-2 * REACH[mode] * max(s, t) // t)) - 1 if t else 0 for s, t in zip(x[-2:], out[-2:])
-    )
+    height, width = (2 * (-(-2 * REACH[mode] * max(s, t) // t)) - 1 if t else 0 for s, t in zip(x[-2:], out[-2:]))
     return arithmetic(prod(out[:-2]) * (x[-2] * out[-1] * width + out[-2] * out[-1] * height))
 
 

@@ -75,7 +75,7 @@ QUERIES = names("""
     cuda_array_interface record_stream register_hook register_post_accumulate_grad_hook backward
     module_load _clear_non_serializable_cached_data _is_zerotensor _has_compatible_shallow_copy_type
     sym_size sym_stride sym_numel sym_storage_offset sym_int sym_float sym_max sym_min sym_not sym_sum sym_ite sym_sqrt
-    autocast _assert_async _assert_scalar _assert_tensor_metadata is_ not_ is_not truth
+    autocast _assert_async _assert_scalar _assert_tensor_metadata is not is_not truth
     _coalesced _make_dual _unpack_dual _fw_primal
 """)
 
@@ -107,10 +107,13 @@ ELEMENTWISE = names("""
 OUTER = ("outer",)
 
 # One operation per element of every tensor in a list.
-FOREACH = tuple("foreach_" + name for name in names("""
-    abs acos add asin atan ceil clamp_max clamp_min cos cosh div erf erfc exp expm1 floor frac lgamma log log10 log1p
-    log2 maximum minimum mul neg pow reciprocal round rsqrt sigmoid sign sin sinh sqrt sub tan tanh trunc
-"""))
+FOREACH = names("""
+    foreach_abs foreach_acos foreach_add foreach_asin foreach_atan foreach_ceil foreach_clamp_max foreach_clamp_min
+    foreach_cos foreach_cosh foreach_div foreach_erf foreach_erfc foreach_exp foreach_expm1 foreach_floor foreach_frac
+    foreach_lgamma foreach_log foreach_log10 foreach_log1p foreach_log2 foreach_maximum foreach_minimum foreach_mul
+    foreach_neg foreach_pow foreach_reciprocal foreach_round foreach_rsqrt foreach_sigmoid foreach_sign foreach_sin
+    foreach_sinh foreach_sqrt foreach_sub foreach_tan foreach_tanh foreach_trunc
+""")
 
 
 def foreach(x: Any, *_: Any, out: Any = None) -> Cost:

@@ -8,7 +8,8 @@ from fxprof.rules.registry import names
 DECOMPOSED = names("""
     cosine_similarity pairwise_distance cosine_embedding_loss hinge_embedding_loss margin_ranking_loss
     triplet_margin_loss triplet_margin_with_distance_loss poisson_nll_loss multilabel_soft_margin_loss
-    gumbel_softmax trapezoid cumulative_trapezoid gradient diff norm_except_dim linalg_norm linalg_matrix_norm linalg_vander matrix_power
+    gumbel_softmax trapezoid cumulative_trapezoid gradient diff norm_except_dim linalg_norm linalg_matrix_norm
+    linalg_vander matrix_power
 """)
 
 # Iterative or data-dependent, or held in a form (sparse, packed) whose shapes do not say the work.

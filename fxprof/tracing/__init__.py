@@ -66,8 +66,11 @@ def trace(model: nn.Module, *inputs: Any, kwargs: Mapping[str, Any] | None = Non
     return module.train(traced.model.training)
 
 
-def record(model: Any, inputs: tuple[Any, ...], kwargs: Mapping[str, Any], bounds: Mapping[str, Any] | None = None) -> Trace:
-    """Trace and keep what was seen; a wrong guess at a branch on data is turned around and tried again."""
+def record(model: Any, inputs: tuple[Any, ...], kwargs: Mapping[str, Any], bounds: Mapping[str, Any] | None = None, *, training: bool = False) -> Trace:
+    """Trace and keep what was seen; a wrong guess at a branch on data is turned around and tried again.
+
+    With ``training``, gradients are enabled during forward, as in training.
+    """
     model = unwrap(model)
     _check_lazy(model)
     names = bind(model, inputs, kwargs)
@@ -76,7 +79,7 @@ def record(model: Any, inputs: tuple[Any, ...], kwargs: Mapping[str, Any], bound
     for attempt in range(_ATTEMPTS):
         assumptions.reset()
         try:
-            return _attempt(model, names, inputs, kwargs, assumptions, see_dispatch)
+            return _attempt(model, names, inputs, kwargs, assumptions, see_dispatch, training)
         except HiddenCall:
             see_dispatch = True
         except TraceError:
@@ -87,12 +90,12 @@ def record(model: Any, inputs: tuple[Any, ...], kwargs: Mapping[str, Any], bound
 
 def _attempt(
     model: nn.Module, names: list[str], inputs: tuple[Any, ...], kwargs: Mapping[str, Any], assumptions: Assumptions,
-    see_dispatch: bool,
+    see_dispatch: bool, training: bool,
 ) -> Trace:  # fmt: skip
     first = next(model.parameters(), None)
     first = next(model.buffers(), None) if first is None else first
     device = torch.device("cpu") if first is None or first.is_meta else first.device
-    with untouched(model):
+    with untouched(model), torch.set_grad_enabled(training):
         tracer = Tracer(model, assumptions, device, see_dispatch=see_dispatch)
         reader = InputReader(tracer, _floating_dtype(model))
         args = [reader.read(name, value) for name, value in zip(names, inputs)]

@@ -81,11 +81,11 @@ class Assumptions:
         given = self.given(op, source)
         if given is not None:
             number = given
-        elif value.handle.dtype.is_floating_point or value.handle.dtype.is_complex:
-            span = value.known_span()
-            number = sum(span) / 2 if span else 1.0
         elif (span := value.known_span()) is not None:
-            number = int(span[1])
+            # An integer is a size, of which the largest is the bound; for anything else the middle is as good.
+            number = sum(span) / 2 if value.handle.dtype.is_floating_point and op != "int" else int(span[1])
+        elif (value.handle.dtype.is_floating_point or value.handle.dtype.is_complex) and op != "int":
+            number = 1.0
         else:
             raise DataDependentError(
                 f"{op} at {source or module} reads an integer that depends on data, and its largest value is not known; "

@@ -11,7 +11,7 @@ from fxprof.tracing.tracer import Tracer
 
 
 def output_argument(tracer: Tracer, result: Any) -> Any:
-    """Nodes in the same nesting; dict subclasses and dataclasses are built again by a node of their own."""
+    """Nodes in the same nesting; dict subclasses, dataclasses and named tuples are built again by a node of their own."""
     if isinstance(result, Tensor):
         return tracer.value(result).graph_node()
     if dataclasses.is_dataclass(result) and not isinstance(result, type):
@@ -20,11 +20,12 @@ def output_argument(tracer: Tracer, result: Any) -> Any:
     if isinstance(result, dict):
         items = {key: output_argument(tracer, item) for key, item in result.items()}
         return items if type(result) is dict else tracer.graph.call_function(type(result), (items,))
-    if isinstance(result, tuple) and hasattr(result, "_fields"):
-        return type(result)(*(output_argument(tracer, item) for item in result))
     if isinstance(result, (tuple, list)):
-        items_ = [output_argument(tracer, item) for item in result]
-        return items_ if isinstance(result, list) else tuple(items_)
+        elements = [output_argument(tracer, item) for item in result]
+        if type(result) in (tuple, list):
+            return type(result)(elements)
+        named = hasattr(result, "_fields")  # a named tuple takes its fields, torch.return_types and others a sequence
+        return tracer.graph.call_function(type(result), tuple(elements) if named else (elements,))
     if isinstance(result, (bool, int, float, str, type(None), complex)):
         return result
     if hasattr(result, "__dict__"):

@@ -246,11 +246,14 @@ class Tracer(TorchFunctionMode):
             self._check_index(name, func, args, kwargs)
         result = self._propagator.run(func, name, args, kwargs, values, self.value)
         written = self._written(name, args, kwargs)
+        target = self.value(written).graph_node() if isinstance(written, Tensor) else None
         if written is not None:
             self._note_write(written, name, args, values)
         if result is None and written is None or not (written is not None or _holds_tensor(result)):
             return result
         node = self._call_node(func, name, graph_args, graph_kwargs)
+        if isinstance(written, Tensor):
+            node.meta["written"] = target
         return self._register(result, node, name, args, values, kwargs)
 
     # -- values ------------------------------------------------------------------------------------
@@ -494,6 +497,7 @@ class Tracer(TorchFunctionMode):
     def _place(self, node: fx.Node) -> None:
         node.meta["nn_module_stack"] = self._frames[-1].stack
         node.meta["module_path"] = self._frames[-1].path
+        node.meta["grad_enabled"] = torch.is_grad_enabled()
         frame = _user_frame()
         if frame is not None and _kinds[frame.f_code] == "kernel":
             self._hidden()
@@ -590,7 +594,7 @@ def _is_transformed(args: tuple[Any, ...]) -> bool:
 def _is_method(func: Callable[..., Any], name: str) -> bool:
     if isinstance(func, (MethodDescriptorType, WrapperDescriptorType)):
         return True
-    return getattr(Tensor, name, None) is func
+    return getattr(Tensor, name, None) is func or (getattr(func, "__module__", "") == "torch._tensor" and hasattr(Tensor, name))
 
 
 def _holds_tensor(result: Any) -> bool:

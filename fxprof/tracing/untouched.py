@@ -120,11 +120,10 @@ class _Process:
 
 @contextmanager
 def untouched(model: nn.Module) -> Iterator[None]:
-    """Run the body without gradients; then restore modules, their containers, caches, RNGs and defaults."""
+    """Run the body; then restore modules, their containers, caches, RNGs and defaults."""
     kept: list[Callable[[], None]] = [_Process().restore, _Code(model).restore, _Snapshot(model).restore]
     try:
-        with torch.no_grad():
-            yield
+        yield
     finally:
         for restore in kept:
             restore()

@@ -22,14 +22,19 @@ def semantics(report: Report) -> list[str]:
 
 def certainty(report: Report) -> list[str]:
     """What is not counted, what was assumed, what never ran; or that every number is exact."""
-    lines = [*_uncounted(report), *_bounds(report)]
-    if report.exact:
+    lines = inexact(report)
+    if not lines:
         lines.append("Exact: every op is counted and no size was assumed.")
     if uncalled := _outermost(report.uncalled):
         lines.append(f"Never reached by the forward: {listed(map(safe, uncalled))}.")
     if report.unused_params:
         lines.append(f"Never read by the forward: {grouped(report.unused_params)} parameters.")
     return lines
+
+
+def inexact(report: Report) -> list[str]:
+    """What keeps the numbers from being exact; nothing where they are."""
+    return [*_uncounted(report), *_bounds(report)]
 
 
 def _uncounted(report: Report) -> list[str]:

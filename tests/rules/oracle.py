@@ -42,8 +42,16 @@ def outputs(value: Any) -> Any:
 
 def cost(target: Any, *args: Any, **kwargs: Any) -> Cost:
     """What the rule of the call says."""
-    out = outputs(run(target, *args, **kwargs))
-    return ops.apply(RULES[ops.op_of(target)], target, shapes(args), shapes(kwargs), out)
+    return _checked(ops.op_of(target), target, args, kwargs, run(target, *args, **kwargs))
+
+
+def _checked(name: str, target: Any, args: Any, kwargs: Any, result: Any) -> Cost:
+    """Apply the rule, and hold it to what every cost is: whole numbers, none negative, two FLOPs per MAC."""
+    found = ops.apply(RULES[name], target, shapes(args), shapes(kwargs), outputs(result))
+    assert type(found.macs) is int
+    assert type(found.flops) is int
+    assert 0 <= 2 * found.macs <= found.flops
+    return found
 
 
 def torch_macs(target: Any, *args: Any, **kwargs: Any) -> int:
@@ -66,7 +74,7 @@ class _Recorder(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         name = ops.op_of(func)
         self.seen.append(name)
-        self.total += ops.apply(RULES[name], func, shapes(args), shapes(kwargs or {}), outputs(result))
+        self.total += _checked(name, func, args, kwargs or {}, result)
         return result
 
 

@@ -59,64 +59,64 @@ def test_no_keys_cost_nothing(n: int, e: int) -> None:
     assert sdpa((n, e), (0, e), (0, e), out=(n, e)) == Cost()
 
 
-def heads_of(l: int, n: int, s: int, e: int, heads: int, *, masked: bool = False) -> Cost:  # noqa: E741
+def heads_of(t: int, n: int, s: int, e: int, heads: int, *, masked: bool = False) -> Cost:
     """Attention of every head on its share of e."""
     d = e // heads
-    mask = (l, s) if masked else None
-    return sdpa((n, heads, l, d), (n, heads, s, d), (n, heads, s, d), attn_mask=mask, out=(n, heads, l, d))
+    mask = (t, s) if masked else None
+    return sdpa((n, heads, t, d), (n, heads, s, d), (n, heads, s, d), attn_mask=mask, out=(n, heads, t, d))
 
 
 @given(sizes, sizes, sizes, st.integers(1, 4), st.integers(1, 4), sizes, sizes, st.booleans(), st.booleans())
 def test_mha_is_projections_and_sdpa(
-    l: int, n: int, s: int, heads: int, d: int, kdim: int, vdim: int, bias: bool, masked: bool  # noqa: E741
+    t: int, n: int, s: int, heads: int, d: int, kdim: int, vdim: int, bias: bool, masked: bool
 ) -> None:
     """Multi-head attention is four linear layers around attention per head."""
     e = heads * d
     b = (e,) if bias else None
     parts = (
-        linear((l, n, e), (e, e), b, out=(l, n, e))
+        linear((t, n, e), (e, e), b, out=(t, n, e))
         + linear((s, n, kdim), (e, kdim), b, out=(s, n, e))
         + linear((s, n, vdim), (e, vdim), b, out=(s, n, e))
-        + heads_of(l, n, s, e, heads, masked=masked)
-        + linear((l, n, e), (e, e), b, out=(l, n, e))
+        + heads_of(t, n, s, e, heads, masked=masked)
+        + linear((t, n, e), (e, e), b, out=(t, n, e))
     )
     options: dict[str, Any] = {"in_proj_bias": (3 * e,), "out_proj_bias": (e,)} if bias else {}
     if masked:
-        options["attn_mask"] = (l, s)
-    args = (l, n, e), (s, n, kdim), (s, n, vdim), e, heads
-    assert mha(*args, out_proj_weight=(e, e), **options, out=((l, n, e), None)) == parts
+        options["attn_mask"] = (t, s)
+    args = (t, n, e), (s, n, kdim), (s, n, vdim), e, heads
+    assert mha(*args, out_proj_weight=(e, e), **options, out=((t, n, e), None)) == parts
 
 
 @given(sizes, sizes, sizes, st.integers(1, 4))
-def test_added_keys_are_keys(l: int, n: int, s: int, heads: int) -> None:  # noqa: E741
+def test_added_keys_are_keys(t: int, n: int, s: int, heads: int) -> None:
     """bias_k and add_zero_attn cost what two more keys cost the heads, without their projections."""
     e = heads * 2
-    args = (l, n, e), (s, n, e), (s, n, e), e, heads
-    plain = mha(*args, out_proj_weight=(e, e), out=((l, n, e), None))
-    longer = mha(*args, out_proj_weight=(e, e), bias_k=(1, 1, e), add_zero_attn=True, out=((l, n, e), None))
-    grown, short = heads_of(l, n, s + 2, e, heads), heads_of(l, n, s, e, heads)
+    args = (t, n, e), (s, n, e), (s, n, e), e, heads
+    plain = mha(*args, out_proj_weight=(e, e), out=((t, n, e), None))
+    longer = mha(*args, out_proj_weight=(e, e), bias_k=(1, 1, e), add_zero_attn=True, out=((t, n, e), None))
+    grown, short = heads_of(t, n, s + 2, e, heads), heads_of(t, n, s, e, heads)
     assert longer.macs - plain.macs == grown.macs - short.macs
     assert longer.flops - plain.flops == grown.flops - short.flops
 
 
 @given(sizes, sizes, st.integers(1, 4))
-def test_mha_without_a_batch_is_a_batch_of_one(l: int, s: int, heads: int) -> None:  # noqa: E741
+def test_mha_without_a_batch_is_a_batch_of_one(t: int, s: int, heads: int) -> None:
     """Leaving the batch dimension out changes nothing."""
     e = heads * 3
-    batched = mha((l, 1, e), (s, 1, e), (s, 1, e), e, heads, out_proj_weight=(e, e), out=((l, 1, e), None))
-    assert mha((l, e), (s, e), (s, e), e, heads, out_proj_weight=(e, e), out=((l, e), None)) == batched
+    batched = mha((t, 1, e), (s, 1, e), (s, 1, e), e, heads, out_proj_weight=(e, e), out=((t, 1, e), None))
+    assert mha((t, e), (s, e), (s, e), e, heads, out_proj_weight=(e, e), out=((t, e), None)) == batched
 
 
 @given(sizes, sizes, sizes, st.integers(1, 4))
-def test_the_fused_kernel_is_mha(l: int, n: int, s: int, heads: int) -> None:  # noqa: E741
+def test_the_fused_kernel_is_mha(t: int, n: int, s: int, heads: int) -> None:
     """The batch-first kernel that torch may take costs what it stands for."""
     e = heads * 2
     plain = mha(
-        (l, n, e), (s, n, e), (s, n, e), e, heads,
-        in_proj_bias=(3 * e,), out_proj_weight=(e, e), out_proj_bias=(e,), out=((l, n, e), None),
+        (t, n, e), (s, n, e), (s, n, e), e, heads,
+        in_proj_bias=(3 * e,), out_proj_weight=(e, e), out_proj_bias=(e,), out=((t, n, e), None),
     )  # fmt: skip
     fused = RULES["_native_multi_head_attention"](
-        (n, l, e), (n, s, e), (n, s, e), e, heads, (3 * e, e), (3 * e,), (e, e), (e,), out=((n, l, e), None)
+        (n, t, e), (n, s, e), (n, s, e), e, heads, (3 * e, e), (3 * e,), (e, e), (e,), out=((n, t, e), None)
     )
     assert fused == plain
 

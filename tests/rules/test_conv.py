@@ -102,12 +102,13 @@ def test_one_rule_serves_both_directions(case: Convolution) -> None:
     assert RULES["convolution"](out, weight, (x[1],), transposed=True, out=x) == transposed(out, weight, (x[1],), out=x)
 
 
-@given(convolutions(), st.data())
-def test_an_empty_batch_costs_nothing(case: Convolution, data: st.DataObject) -> None:
+@given(convolutions())
+def test_an_empty_batch_costs_nothing(case: Convolution) -> None:
     """No images, no cost."""
     x, weight, out, _ = case
     empty = (0, *out[1:])
-    assert conv((0, *x[1:]), weight, (out[1],), out=empty) == transposed(empty, weight, (x[1],), out=(0, *x[1:])) == Cost()
+    assert conv((0, *x[1:]), weight, (out[1],), out=empty) == Cost()
+    assert transposed(empty, weight, (x[1],), out=(0, *x[1:])) == Cost()
 
 
 @given(sizes, sizes, sizes, sizes, st.integers(1, 4))
@@ -122,7 +123,7 @@ TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3
 
 
 @with_torch
-@given(st.sampled_from([1, 2, 3]), st.integers(1, 3), st.integers(1, 3), st.integers(1, 2), st.integers(0, 2), st.booleans())
+@given(st.sampled_from([1, 2, 3]), *[st.integers(1, 3)] * 2, st.integers(1, 2), st.integers(0, 2), st.booleans())
 def test_conv_agrees_with_torch(rank: int, groups: int, stride: int, dilation: int, padding: int, bias: bool) -> None:
     """Convolutions of any rank, stride, dilation, padding and groups have the MACs that torch counts."""
     x, weight = meta(2, 4 * groups, *(7, 8, 9)[:rank]), meta(5 * groups, 4, *(2, 3, 1)[:rank])

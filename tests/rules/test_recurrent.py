@@ -37,7 +37,7 @@ def layer(kind: str, x: Shape, h: int, layers: int = 1, directions: int = 1, *, 
     hx = (state, state) if kind == "lstm" else state
     out = ((*x[:2], directions * h), state)
     weights = tuple(params(kind, x[-1], h, layers, directions, bias=bias))
-    return RULES[kind](x, hx, weights, bias, layers, 0.0, False, directions == 2, False, out=out)
+    return RULES[kind](x, hx, weights, out=out)
 
 
 def cell(kind: str, n: int, i: int, h: int, *, bias: bool = True) -> Cost:
@@ -87,7 +87,7 @@ def test_projection_is_a_linear_layer(t: int, n: int, i: int, h: int) -> None:
     """proj_size shrinks the state and adds a linear layer from h to it per step."""
     p = h - 1
     weights = ((4 * h, i), (4 * h, p), (p, h))
-    projected = RULES["lstm"]((t, n, i), ((1, n, p), (1, n, h)), weights, False, 1, 0.0, False, False, False, out=None)
+    projected = RULES["lstm"]((t, n, i), ((1, n, p), (1, n, h)), weights, out=None)
     full = layer("lstm", (t, n, i), h, bias=False)
     saved = RULES["linear"]((t * n, h - p), (4 * h, h - p), out=(t * n, 4 * h))
     added = RULES["linear"]((t * n, h), (p, h), out=(t * n, p))
@@ -103,7 +103,7 @@ def test_packed_sequences_count_their_real_steps(kind: str, lengths: list[int], 
     hx = (state, state) if kind == "lstm" else state
     weights = tuple(params(kind, i, h, 1, 1, bias=True))
     x = (sum(lengths), i)
-    packed = RULES[kind](x, (len(batch_sizes),), hx, weights, True, 1, 0.0, False, False, out=None)
+    packed = RULES[kind](x, (len(batch_sizes),), hx, weights, out=None)
     assert packed == sum((layer(kind, (length, 1, i), h) for length in lengths), Cost())
 
 
@@ -154,10 +154,10 @@ def test_cells_agree_with_torch(kind: str, bias: bool) -> None:
 def test_packed_overloads_are_told_apart(kind: str) -> None:
     """A packed call of torch.lstm, torch.gru or torch.rnn_tanh is counted by its tokens."""
     packed = pack_padded_sequence(torch.zeros(5, 3, 7), torch.tensor([5, 3, 2]))
-    target, (_, hx, weights, *_) = call(kind, False, 1, True)
+    target, _ = call(kind, False, 1, True)
     module = MODULES[kind](7, 4)
     state = torch.zeros(1, 3, 4)
-    hx = (state, state) if kind == "lstm" else state
+    hx: Any = (state, state) if kind == "lstm" else state
     args = packed.data, packed.batch_sizes, hx, module._flat_weights, True, 1, 0.0, False, False
     # 5 + 3 + 2 = 10 steps of a batch of one
     assert cost(target, *args) == cell(kind, 1, 7, 4) * 10

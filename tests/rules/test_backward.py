@@ -1,0 +1,251 @@
+"""Laws of the backward pass, and torch's own counts of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+from fxprof import ops
+from fxprof.report import Cost, Shape
+from fxprof.rules import RULES
+from fxprof.rules.backward import BACKWARD, FACTORS, backward
+from tests.rules.oracle import meta, outputs, run, shapes, torch_macs
+from tests.rules.strategies import convolutions, costs, sizes, with_torch
+from tests.rules.test_attention import forward_args
+from tests.rules.test_recurrent import CELLS, KINDS, call
+
+
+def needs_of(value: Any) -> Any:
+    """Which of the arguments need a gradient, in their structure."""
+    if isinstance(value, (tuple, list)):
+        return tuple(map(needs_of, value))
+    if isinstance(value, dict):
+        return {key: needs_of(entry) for key, entry in value.items()}
+    return isinstance(value, torch.Tensor) and value.requires_grad
+
+
+def backward_cost(target: Any, *args: Any, **kwargs: Any) -> Cost:
+    """What the rules say the backward of a call adds."""
+    out = outputs(run(target, *args, **kwargs))
+    cost = ops.apply(RULES[ops.op_of(target)], target, shapes(args), shapes(kwargs), out)
+    needs = needs_of(args), needs_of(kwargs)
+    return ops.apply_backward(target, cost, shapes(args), shapes(kwargs), *needs, out)
+
+
+def torch_backward_macs(target: Any, *args: Any, **kwargs: Any) -> int:
+    """What torch's counter says the backward of a call adds, in MACs."""
+    forward = torch_macs(target, *args, **kwargs)
+    with FlopCounterMode(display=False) as counter:
+        out = run(target, *args, **kwargs)
+        torch.stack([leaf.sum() for leaf in tree_leaves(out) if isinstance(leaf, torch.Tensor)]).sum().backward()
+    return counter.get_total_flops() // 2 - forward
+
+
+@given(costs)
+def test_nothing_needed_costs_nothing(cost: Cost) -> None:
+    """A frozen op has no backward, whatever it is."""
+    for op in ("linear", "conv2d", "relu", "lstm", "my::op"):
+        assert backward(op, cost, ((2, 3), (4, 3), None), (False, False, False), {}, (2, 4)) == Cost()
+
+
+@given(convolutions(), st.booleans(), st.booleans())
+def test_conv_backward_is_one_conv_per_operand(case: Any, x_needs: bool, w_needs: bool) -> None:
+    """Each operand of a convolution costs the forward's products once more, grouped or not."""
+    x, weight, out, _ = case
+    forward = RULES["conv2d"](x, weight, out=out)
+    found = backward("conv2d", forward, (x, weight), (x_needs, w_needs), {}, out)
+    assert found == forward * (x_needs + w_needs)
+
+
+def test_depthwise_backward_is_twice_its_forward() -> None:
+    """Groups do not multiply the gradient of the weight."""
+    x, weight = meta(2, 8, 8, 8, grad=True), meta(8, 1, 3, 3, grad=True)
+    # 9_216 for each of the two
+    assert backward_cost(F.conv2d, x, weight, padding=1, groups=8).macs == 18_432
+
+
+@given(sizes, sizes, sizes, st.booleans())
+def test_a_bias_gradient_is_a_sum(n: int, i: int, o: int, needed: bool) -> None:
+    """The gradient of a bias adds up the gradient of the output."""
+    forward = RULES["linear"]((n, i), (o, i), (o,), out=(n, o))
+    found = backward("linear", forward, ((n, i), (o, i), (o,)), (False, False, needed), {}, (n, o))
+    assert found == (RULES["sum"]((n, o), out=(o,)) if needed else Cost())
+
+
+@given(costs, st.integers(0, 3))
+def test_other_ops_cost_their_forward_per_operand(cost: Cost, operands: int) -> None:
+    """Ops without a law of their own cost their forward again for each operand that needs a gradient."""
+    needs = (*([True] * operands), False)
+    assert backward("my::op", cost, ((2,),) * len(needs), needs, {}, (2,)) == cost * operands
+    assert backward("my::op", cost, (((2,),) * len(needs),), (needs,), {}, (2,)) == cost * operands
+
+
+@given(sizes, sizes, sizes, sizes, *[st.booleans()] * 4)
+def test_attention_goes_back_through_its_two_products(
+    n: int, s: int, e: int, v: int, q_needs: bool, k_needs: bool, v_needs: bool, m_needs: bool
+) -> None:
+    """Scores go back to q and k, outputs to the values and, where anything needs them, to the scores."""
+    shapes_ = (n, e), (s, e), (s, v), (n, s)
+    forward = RULES["scaled_dot_product_attention"](*shapes_[:3], attn_mask=shapes_[3], out=(n, v))
+    needs = q_needs, k_needs, v_needs, m_needs
+    found = backward("scaled_dot_product_attention", forward, shapes_, needs, {}, (n, v))
+    scores = RULES["matmul"]((n, e), (e, s), out=(n, s)).macs
+    values = RULES["matmul"]((n, s), (s, v), out=(n, v)).macs
+    assert found.macs == scores * (q_needs + k_needs) + values * (v_needs + (q_needs or k_needs or m_needs))
+
+
+def test_every_law_is_of_an_op_with_a_rule() -> None:
+    """Backward laws are listed under names that exist."""
+    assert {*FACTORS, *BACKWARD} <= RULES.keys()
+    assert not FACTORS.keys() & BACKWARD.keys()
+
+
+# -- torch's own counts ------------------------------------------------------------------------------
+
+PRODUCTS: list[tuple[Any, tuple[Shape, ...]]] = [
+    (F.linear, ((2, 5, 6), (7, 6), (7,))),
+    (torch.matmul, ((2, 5, 6), (2, 6, 7))),
+    (torch.matmul, ((5, 6), (2, 6, 7))),
+    (torch.mm, ((5, 6), (6, 7))),
+    (torch.bmm, ((2, 5, 6), (2, 6, 7))),
+    (torch.addmm, ((7,), (5, 6), (6, 7))),
+    (torch.baddbmm, ((2, 5, 7), (2, 5, 6), (2, 6, 7))),
+    (torch.tensordot, ((3, 4, 5), (4, 5, 7))),
+    (F.conv1d, ((2, 3, 9), (4, 3, 2))),
+    (F.conv2d, ((2, 3, 9, 8), (4, 3, 2, 3), (4,))),
+    (F.conv3d, ((2, 3, 9, 8, 7), (4, 3, 2, 3, 1))),
+    (F.conv_transpose2d, ((2, 3, 9, 8), (3, 4, 2, 3), (4,))),
+    (F.scaled_dot_product_attention, ((2, 3, 5, 7), (2, 3, 11, 7), (2, 3, 11, 13))),
+]
+
+
+@pytest.mark.parametrize(("target", "args"), PRODUCTS)
+@pytest.mark.parametrize("needs", ["all", "first", "second"])
+def test_products_agree_with_torch(target: Any, args: tuple[Shape, ...], needs: str) -> None:
+    """Backward of products has the MACs that torch counts, whichever operands need a gradient."""
+    chosen = {"all": range(9), "first": [0], "second": [1]}[needs]
+    if needs == "first" and target in (torch.addmm, torch.baddbmm):
+        chosen = [1]
+    tensors = [meta(*shape, grad=i in chosen) for i, shape in enumerate(args)]
+    assert backward_cost(target, *tensors).macs == torch_backward_macs(target, *tensors)
+
+
+@pytest.mark.parametrize("equation", ["ab,bc->ac", "nab,nbc->nac", "ab,bc,cd->ad", "abc,cd,de->abe", "ab,cb->a"])
+@pytest.mark.parametrize("frozen", [None, 0, 1])
+def test_einsum_agrees_with_torch(equation: str, frozen: int | None) -> None:
+    """Backward of an einsum goes back through its steps, and stops where nothing is needed."""
+    size = dict(zip("abcden", (2, 3, 5, 7, 11, 4)))
+    terms = equation.split("->")[0].split(",")
+    operands = [meta(*(size[c] for c in term), grad=i != frozen) for i, term in enumerate(terms)]
+    with torch.backends.opt_einsum.flags(enabled=False):
+        found = backward_cost(torch.einsum, equation, *operands)
+        assert found.macs == torch_backward_macs(torch.einsum, equation, *operands)
+
+
+@pytest.mark.parametrize("frozen", [None, 0, 1, 2, 3])
+def test_chains_agree_with_torch(frozen: int | None) -> None:
+    """Backward of a chain goes back through its cheapest order."""
+    chain = [meta(*shape, grad=i != frozen) for i, shape in enumerate([(2, 9), (9, 3), (3, 8), (8, 5)])]
+
+    def in_order(*m: torch.Tensor) -> torch.Tensor:
+        return ((m[0] @ m[1]) @ m[2]) @ m[3]  # 2*9*3 + 2*3*8 + 2*8*5 is the least
+
+    forward = RULES["linalg_multi_dot"](shapes(chain), out=(2, 5))
+    found = backward("linalg_multi_dot", forward, (shapes(chain),), (needs_of(chain),), {}, (2, 5))
+    assert forward.macs == torch_macs(in_order, *chain)
+    assert found.macs == torch_backward_macs(in_order, *chain)
+
+
+def test_bilinear_is_its_einsum() -> None:
+    """Backward of a bilinear layer is that of the einsum that defines it."""
+    x, w, y = (4, 3), (7, 3, 5), (4, 5)
+    for needs in ((True, True, True), (True, False, False), (False, True, False), (False, False, True)):
+        by_einsum = RULES["einsum"]("ni,mij,nj->nm", x, w, y)
+        expected = backward("einsum", by_einsum, ("ni,mij,nj->nm", x, w, y), (False, *needs), {}, (4, 7))
+        forward = RULES["bilinear"](x, y, w, out=(4, 7))
+        found = backward("bilinear", forward, (x, y, w), (needs[0], needs[2], needs[1]), {}, (4, 7))
+        assert found.macs == expected.macs
+
+
+@pytest.mark.parametrize("x_needs", [False, True])
+@pytest.mark.parametrize("frozen", [(), ("in_proj_weight", "in_proj_bias"), ("out_proj.weight",)])
+@pytest.mark.parametrize("options", [{}, {"kdim": 7, "vdim": 11}])
+def test_mha_agrees_with_torch(options: dict[str, Any], frozen: tuple[str, ...], x_needs: bool) -> None:
+    """Backward of multi-head attention goes back through its projections and its heads."""
+    module = torch.nn.MultiheadAttention(12, 3, device="meta", **options)
+    for name, parameter in module.named_parameters():
+        parameter.requires_grad_(name not in frozen)
+    q, k, v = (meta(length, 2, width, grad=x_needs) for length, width in ((5, 12), (9, 7), (9, 11)))
+    if not options:
+        k, v = meta(9, 2, 12, grad=x_needs), meta(9, 2, 12, grad=x_needs)
+    args, kwargs = forward_args(module, q, k, v)
+    target = F.multi_head_attention_forward
+    found = backward_cost(target, *args, **kwargs, need_weights=False)
+    assert found.macs == torch_backward_macs(target, *args, **kwargs, need_weights=False)
+
+
+def grown(value: Any, grad: bool) -> Any:
+    """The same arguments with tensors that need a gradient, or do not."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().requires_grad_(grad)
+    return type(value)(grown(entry, grad) for entry in value) if isinstance(value, (tuple, list)) else value
+
+
+@with_torch
+@given(st.sampled_from(sorted(KINDS)), st.booleans(), st.integers(1, 2), *[st.booleans()] * 3)
+def test_recurrent_layers_agree_with_torch(
+    kind: str, bidirectional: bool, layers: int, x_needs: bool, hx_needs: bool, w_needs: bool
+) -> None:
+    """Backward of recurrent layers goes back through layers and steps, and stops where nothing is needed."""
+    target, (x, hx, weights, *rest) = call(kind, bidirectional, layers, True)
+    args = grown(x, x_needs), grown(hx, hx_needs), grown(weights, w_needs), *rest
+    if x_needs or hx_needs or w_needs:
+        assert backward_cost(target, *args).macs == torch_backward_macs(target, *args)
+    else:
+        assert backward_cost(target, *args) == Cost()
+
+
+@pytest.mark.parametrize("proj", [2])
+def test_projections_agree_with_torch(proj: int) -> None:
+    """Backward of an LSTM with projections has the MACs that torch counts."""
+    target, (x, hx, weights, *rest) = call("lstm", True, 2, True, proj=proj)
+    args = grown(x, True), hx, grown(weights, True), *rest
+    assert backward_cost(target, *args).macs == torch_backward_macs(target, *args)
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("hx_needs", [False, True])
+def test_cells_agree_with_torch(kind: str, hx_needs: bool) -> None:
+    """Backward of a cell has the MACs that torch counts."""
+    module = CELLS[kind](7, 4, device="meta")
+    state = meta(3, 4, grad=hx_needs)
+    hx: Any = (state, meta(3, 4, grad=hx_needs)) if kind == "lstm" else state
+    weights = [module.weight_ih, module.weight_hh, module.bias_ih, module.bias_hh]
+    target = getattr(torch._VF, KINDS[kind][1])
+    assert backward_cost(target, meta(3, 7), hx, *weights).macs == torch_backward_macs(target, meta(3, 7), hx, *weights)
+
+
+def test_keywords_and_positions_are_one() -> None:
+    """A call by keyword goes back as the same call by position."""
+    q, k, v = (meta(2, 3, n, 6, grad=True) for n in (5, 7, 7))
+    target = F.scaled_dot_product_attention
+    assert backward_cost(target, value=v, key=k, query=q) == backward_cost(target, q, k, v)
+
+
+def test_deformable_samples_are_a_factor() -> None:
+    """The samples need a gradient for the image, the offsets or the mask; the weight for itself."""
+    x, weight, offset, out = (2, 6, 8, 9), (10, 3, 3, 2), (2, 12, 6, 8), (2, 10, 6, 8)
+    forward = RULES["deform_conv2d"](x, weight=weight, offset=offset, out=out)
+
+    def macs(*needs: bool) -> int:
+        return backward("deform_conv2d", forward, (x, weight, offset), needs, {}, out).macs
+
+    assert macs(True, True, True) == 2 * forward.macs
+    assert macs(True, False, True) == macs(False, True, False) == forward.macs

@@ -1,0 +1,171 @@
+"""Control data keeps its values; what depends on real data is bounded and declared."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import fxprof
+from fxprof import TensorSpec
+from tests.tracing.models import module
+
+
+def linear() -> nn.Linear:
+    """A layer whose 16 MACs per row make rows countable."""
+    return nn.Linear(4, 4)
+
+
+def test_sizes_read_from_integer_inputs_are_exact() -> None:
+    """``.item()``, ``nonzero`` and masks on ids work, and nothing is assumed."""
+
+    def forward(self: Any, x: Tensor, lengths: Tensor, mask: Tensor) -> Tensor:
+        longest = int(lengths.max().item())
+        assert mask.any() and not mask.all()
+        rows = x[:, :longest][mask[:, :longest]]
+        return self.fc(rows)[: len(lengths.nonzero())]
+
+    mask = torch.tensor([[1, 1, 1, 0, 0], [1, 0, 0, 0, 0]], dtype=torch.bool)
+    report = fxprof.analyze(module(forward, fc=linear()), (2, 5, 4), torch.tensor([3, 1]), mask)
+
+    assert report.macs == 4 * 16
+    assert report.exact
+
+
+def test_tables_and_masks_made_in_forward_keep_their_values() -> None:
+    """Even where a table is filled in steps, viewed, and turned into booleans."""
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        table = torch.zeros(6, 6, dtype=torch.int64, device=x.device)
+        table[2:4, 2:4] = 1
+        table.view(-1)[0] = 1
+        causal = torch.arange(6)[:, None] >= torch.arange(6)[None]
+        return self.fc(x[(table.bool() & causal).nonzero()[:, 0]])
+
+    # (0, 0), and of the block rows and columns 2 and 3 the three with row >= column.
+    assert fxprof.analyze(module(forward, fc=linear()), (6, 4)).macs == 4 * 16
+
+
+def test_abstract_values_written_into_a_table_make_it_abstract() -> None:
+    """Also through a view of it; what was read before stays."""
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        table = torch.zeros(3)
+        before = int(table.sum())
+        view = table[1:]
+        view[0] = x.sum()
+        return self.fc(x[: before + 1]) if (table > 0).any() else x
+
+    report = fxprof.analyze(module(forward, fc=linear()), (2, 4))
+
+    assert report.macs == 16
+    assert [bound.what for bound in report.bounds] == ["a branch on data"]
+
+
+BOUNDED = {
+    "nonzero": (lambda self, x: self.fc(x[(x.sum(1) > 0).nonzero()[:, 0]]), 5, "at most 5"),
+    "mask": (lambda self, x: self.fc(x[x.sum(1) > 0]), 5, "at most 5"),
+    "masked_select": (lambda self, x: self.fc(x.masked_select(x > 0)[:4]), 1, "at most 20"),
+    "where": (lambda self, x: self.fc(x[torch.where(x[:, 0] > 0)[0]]), 5, "at most 5"),
+    "unique": (lambda self, x: self.fc(x[torch.unique(x.argmax(1))]), 4, "at most 4"),
+    "count": (lambda self, x: self.fc(x[: (x[:, 0] > 0).sum().item()]), 5, "5"),
+    "index": (lambda self, x: self.fc(x[: int(x.argmax(dim=1).max())]), 3, "3"),
+    "clamped": (lambda self, x: self.fc(x[: int(x.sum().clamp(0, 2) + 1)]), 3, "3"),
+}
+
+
+@pytest.mark.parametrize("name", BOUNDED)
+def test_sizes_that_depend_on_data_get_a_declared_upper_bound(name: str) -> None:
+    """The count is the bound's, and the report says what was assumed and at which line."""
+    forward, rows, assumed = BOUNDED[name]
+
+    report = fxprof.analyze(module(forward, fc=linear()), (5, 4))
+
+    assert report.macs == rows * 16
+    assert not report.exact
+    assert assumed in [bound.assumed for bound in report.bounds]
+    assert all("test_control.py:" in bound.source for bound in report.bounds)
+
+
+def test_bounds_can_be_given_by_op_and_by_line() -> None:
+    """``bounds=`` overrides what would be assumed."""
+    model = module(lambda self, x: self.fc(x[(x.sum(1) > 0).nonzero()[:, 0]]), fc=linear())
+    source = fxprof.analyze(model, (5, 4)).bounds[0].source.rpartition("/")[2]
+
+    assert fxprof.analyze(model, (5, 4), bounds={"nonzero": 2}).macs == 2 * 16
+    assert fxprof.analyze(model, (5, 4), bounds={source: 3}).macs == 3 * 16
+
+
+def test_a_number_without_any_bound_is_an_error_that_says_what_to_do() -> None:
+    """No size is made up."""
+    model = module(lambda self, x: self.fc(x[: int(x.sum().long())]), fc=linear())
+
+    with pytest.raises(fxprof.DataDependentError, match=r"largest value is not known; .*bounds=\{'test_control.py:\d+': \.\.\.\}"):
+        fxprof.analyze(model, (5, 4))
+
+
+def test_a_branch_on_data_is_taken_and_declared() -> None:
+    """True first; false where true raises; and as told where told."""
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        if torch.isnan(x).any():
+            raise ValueError("not a number")
+        return self.fc(x) if x.mean() > 0 else x
+
+    model = module(forward, fc=linear())
+    report = fxprof.analyze(model, (5, 4))
+
+    assert report.macs == 5 * 16
+    assert [bound.assumed for bound in report.bounds] == ["False", "True"]
+    line = report.bounds[1].source.rpartition("/")[2]
+    assert fxprof.analyze(model, (5, 4), bounds={line: False}).macs == 0
+
+
+def test_a_loop_until_convergence_ends() -> None:
+    """It is left after a fixed number of turns, which the report declares."""
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        while x.abs().max() > 1e-3:
+            x = self.fc(x)
+        return x
+
+    report = fxprof.analyze(module(forward, fc=linear()), (5, 4))
+
+    assert report.macs == 64 * 5 * 16
+    assert {(bound.assumed, bound.calls) for bound in report.bounds} == {("True", 64), ("False", 1)}
+
+
+def test_integers_without_values_are_declared_where_they_steer() -> None:
+    """A TensorSpec of integers is taken as ones; only a decision that reads them is a bound."""
+    embed = module(lambda self, ids: self.fc(self.emb(ids)), emb=nn.Embedding(10, 4), fc=linear())
+    select = module(lambda self, x, ids: self.fc(x[ids == 1]), fc=linear())
+
+    assert fxprof.analyze(embed, TensorSpec((2, 3), torch.int64)).exact
+    report = fxprof.analyze(select, (3, 4), TensorSpec((3,), torch.int64))
+    assert report.macs == 3 * 16
+    assert [bound.what for bound in report.bounds] == ["the values of an input given without data"]
+
+
+def test_strict_refuses_assumptions_and_unknown_ops() -> None:
+    """One error names them all and what to do."""
+    model = module(lambda self, x: torch.linalg.svd(x[x[:, 0] > 0])[1], fc=linear())
+
+    with pytest.raises(fxprof.UncountedError, match=r"no rule for 'svd' \(1 calls.*number of elements found.*at most 5"):
+        fxprof.analyze(model, (5, 4), strict=True)
+
+
+@pytest.mark.parametrize(
+    ("forward", "shape", "advice"),
+    [
+        (lambda self, ids: self.emb(ids), (2, 3), r"input 'ids' .*embedding in emb needs integers; write fxprof.TensorSpec\(\(2, 3\), torch.int64\)"),
+        (lambda self, ids: self.emb((ids * 2).clone()), (2, 3), "--input ids=2,3:int64"),
+        (lambda self, x: torch.zeros(4, 4).gather(0, x), (2, 4), "gather needs integers"),
+        (lambda self, x: torch.zeros(4)[x], (2,), "getitem needs integers"),
+    ],
+)  # fmt: skip
+def test_a_shape_where_integers_are_needed_names_the_input(forward: Any, shape: tuple[int, ...], advice: str) -> None:
+    """The message says which input, where it was needed, and how to write it."""
+    with pytest.raises(fxprof.FxprofError, match=advice):
+        fxprof.analyze(module(forward, emb=nn.Embedding(10, 4)), shape)

@@ -1,0 +1,183 @@
+"""One model in every wrapping, mode, dtype and device costs the same."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.utils import parametrizations, prune
+
+import fxprof
+from tests.tracing.models import module, small
+
+
+class Net(nn.Module):
+    """Convolution, norm, attention, recurrence, dropout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, padding=1)
+        self.norm = nn.BatchNorm2d(8)
+        self.drop = nn.Dropout(0.5)
+        self.layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.rnn = nn.GRU(8, 8, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.drop(self.norm(self.conv(x)).relu()).flatten(2).transpose(1, 2)
+        return self.rnn(self.layer(x))[0]
+
+
+SHAPE = (1, 3, 4, 4)
+# conv 16*8*27, layer: projections 4*16*8*8, scores and mixing 2*16*16*8, feed-forward 2*16*8*16; GRU 16*3*8*(8+8)
+MACS = 16 * 8 * 27 + 4 * 16 * 8 * 8 + 2 * 16 * 16 * 8 + 2 * 16 * 8 * 16 + 16 * 3 * 8 * 16
+
+VARIANTS: dict[str, Callable[[nn.Module], Any]] = {
+    "plain": lambda m: m,
+    "meta": lambda m: m.to("meta"),
+    "train": lambda m: m.train(),
+    "eval": lambda m: m.eval(),
+    "frozen": lambda m: m.requires_grad_(False),
+    "frozen eval": lambda m: m.eval().requires_grad_(False),
+    "bfloat16": lambda m: m.to(torch.bfloat16),
+    "float64": lambda m: m.double(),
+    "channels last": lambda m: m.to(memory_format=torch.channels_last),
+    "DataParallel": nn.DataParallel,
+    "compiled": torch.compile,
+    "compiled in place": lambda m: (m.compile(), m)[1],
+    "compiled DataParallel": lambda m: torch.compile(nn.DataParallel(m)),
+    "copied": copy.deepcopy,
+}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_count_does_not_depend_on_how_the_model_is_held(name: str) -> None:
+    """Same MACs and parameters for every variant."""
+    plain = Net()
+    expected = fxprof.analyze(plain, SHAPE)
+    variant = VARIANTS[name](Net())
+
+    report = fxprof.analyze(variant, SHAPE)
+
+    assert report.macs == expected.macs == MACS
+    assert report.params == expected.params == sum(p.numel() for p in plain.parameters())
+    assert not report.uncounted
+
+
+@pytest.mark.parametrize("name", ["resnet18", "swin_t", "vit_b_16", "mobilenet_v3_small"])
+def test_real_models_count_the_same_on_every_device_and_in_every_mode(name: str) -> None:
+    """CPU, meta, train, eval, bfloat16."""
+    made = small(name)
+    reports = [
+        fxprof.analyze(model, *made.inputs)
+        for model in (
+            made.model.eval(), made.model.train(), small(name, "meta").model, made.model.to(torch.bfloat16),
+            made.model.to("meta"),
+        )
+    ]  # fmt: skip
+
+    assert len({report.macs for report in reports}) == 1
+    assert len({report.params for report in reports}) == 1
+
+
+def test_sizes_in_bytes_follow_the_dtype() -> None:
+    """Half the bytes in bfloat16; shapes are given without a dtype."""
+    full, half = (fxprof.analyze(nn.Linear(10, 10, dtype=dtype), (3, 10)) for dtype in (torch.float32, torch.bfloat16))
+
+    assert half.param_bytes * 2 == full.param_bytes == 4 * 110
+    assert half.activation_bytes * 2 == full.activation_bytes == 4 * 30
+    assert half.inputs[0].spec.dtype == "bfloat16"
+
+
+def scripted(model: nn.Module) -> nn.Module:
+    """TorchScript announces its end."""
+    with pytest.warns((FutureWarning, DeprecationWarning)) if torch.__version__ >= "2.9" else _nothing():
+        return torch.jit.script(model)
+
+
+class _nothing:
+    def __enter__(self) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning", "ignore:.*torch.jit:FutureWarning")
+def test_torchscript_is_seen_into() -> None:
+    """A scripted model, a scripted child and a scripted function all count."""
+    plain = nn.Sequential(nn.Linear(10, 10, bias=False), nn.ReLU())
+    whole = torch.jit.script(plain)
+    child = nn.Sequential(torch.jit.script(plain), nn.Linear(10, 10, bias=False))
+    double = torch.jit.script(lambda_free_double)
+    calls = module(lambda self, x: self.fc(double(x)), fc=nn.Linear(10, 10, bias=False))
+
+    assert fxprof.analyze(whole, (3, 10)).macs == 300
+    assert fxprof.analyze(child, (3, 10)).macs == 600
+    report = fxprof.analyze(calls, (3, 10))
+    assert (report.macs, report.flops) == (300, 600 + 30)
+
+
+def lambda_free_double(x: Tensor) -> Tensor:
+    """TorchScript compiles named functions only."""
+    return x * 2
+
+
+def test_graph_modules_and_exported_programs_are_models_too() -> None:
+    """symbolic_trace, torch.export and fxprof's own graph count the same."""
+    plain = nn.Sequential(nn.Linear(10, 10), nn.ReLU(), nn.Linear(10, 5)).eval()
+    traced = fx.symbolic_trace(plain)
+    exported = torch.export.export(plain, (torch.randn(3, 10),))
+    own = fxprof.trace(plain, (3, 10))
+
+    assert {fxprof.analyze(model, (3, 10)).macs for model in (plain, traced, exported, own)} == {3 * 10 * 10 + 3 * 10 * 5}
+
+
+PARAMETRIZED: dict[str, Callable[[nn.Module], nn.Module]] = {
+    "weight norm": parametrizations.weight_norm,
+    "weight norm, old": nn.utils.weight_norm,
+    "orthogonal": parametrizations.orthogonal,
+    "pruned": lambda m: prune.l1_unstructured(m, "weight", 0.5),
+}
+
+
+@pytest.mark.parametrize("name", PARAMETRIZED)
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated:FutureWarning")
+def test_parametrized_weights_are_the_layer_they_parametrize(name: str) -> None:
+    """The linear op costs what it costs; recomputing the weight is seen beside it."""
+    report = fxprof.analyze(PARAMETRIZED[name](nn.Linear(10, 10, bias=False)), (3, 10))
+
+    assert report.by_op()["linear"].macs == 300
+
+
+BAD = {
+    "a class": (nn.Linear, ((2, 3),), "model must be an nn.Module instance, got the class Linear"),
+    "not a module": (lambda x: x, ((2, 3),), "model must be an nn.Module, got function"),
+    "lazy": (nn.LazyLinear(4), ((2, 3),), "every parameter must have a shape, but 'weight' is a lazy one"),
+    "too many": (nn.Linear(3, 4), ((2, 3), (2,)), r"the inputs must fit Linear.forward\(.*too many positional arguments, got 2 inputs"),
+    "too few": (nn.Bilinear(3, 4, 5), ((2, 3),), "missing a required argument: 'input2', got 1 input"),
+    "wrong size": (nn.Sequential(nn.Linear(3, 4), nn.Linear(5, 6)), ((2, 3),), r"1 \(Linear\) raised RuntimeError"),
+    "negative": (nn.Linear(3, 4), ((-1, 3),), r"sizes >= 0, got \(-1, 3\)"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_models_and_inputs_get_one_sentence(name: str) -> None:
+    """What must hold, what was got, where."""
+    model, inputs, message = BAD[name]
+
+    with pytest.raises(fxprof.FxprofError, match=message):
+        fxprof.analyze(model, *inputs)  # type: ignore[arg-type]
+
+
+def test_analyze_does_not_import_torchvision() -> None:
+    """So that a broken torchvision beside torch harms nobody's own model."""
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, torch, fxprof; sys.modules['torchvision'] = None\n"
+        "assert fxprof.analyze(torch.nn.Linear(3, 4), (2, 3)).macs == 24\n"
+        "fxprof.trace(torch.nn.Linear(3, 4), (2, 3))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
