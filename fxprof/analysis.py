@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,7 +30,7 @@ _LOOKUPS = frozenset(["embedding", "index_select", "gather", "take", "take_along
 
 
 def analyze(
-    model: nn.Module,
+    model: nn.Module | torch.export.ExportedProgram,
     *inputs: Any,
     kwargs: Mapping[str, Any] | None = None,
     rules: Mapping[str, Rule] | None = None,
@@ -41,7 +42,7 @@ def analyze(
     """Count what ``model`` costs on ``inputs``, from shapes alone; the model is left untouched.
 
     Args:
-        model: an nn.Module on any device, meta included.
+        model: an nn.Module on any device, meta included, or an ExportedProgram.
         *inputs: per positional argument of forward: a shape ``(1, 3, 224, 224)`` (a tensor in the
             model's floating dtype), a ``TensorSpec((1, 128), torch.int64)``, a tensor, a plain value,
             or a nesting of these.
@@ -74,7 +75,8 @@ def analyze(
 
 
 def _output(graph: fx.Graph) -> fx.Node:
-    return next(node for node in reversed(graph.nodes) if node.op == "output")
+    output: fx.Node = graph.find_nodes(op="output")[0]
+    return output
 
 
 # -- ops ---------------------------------------------------------------------------------------------
@@ -104,19 +106,19 @@ def _profiles(traced: Trace, rules: Mapping[str, Rule], training: bool) -> Itera
             moved = 0 if not fresh and rules.get(op) is free else _bytes(op, [spec for _, spec in inputs], outputs)
             filename, line = meta["source"]
             yield OpProfile(
-                name=node.name, op=op, module=meta["module_path"], inputs=tuple(spec for _, spec in inputs), outputs=outputs,
-                cost=cost, args=tuple(names.get(arg, arg.name) for arg, _ in inputs),
-                memory=owners, bytes_accessed=moved, source=_place(f"{filename}:{line}") if filename else "",
+                name=node.name, op=op, module=meta["module_path"],
+                inputs=tuple(spec for _, spec in inputs), outputs=outputs, cost=cost,
+                args=tuple(names.get(arg, arg.name) for arg, _ in inputs), memory=owners,
+                bytes_accessed=moved, source=_place(f"{filename}:{line}") if filename else "",
             )  # fmt: skip
 
 
 @lru_cache(maxsize=4096)
 def _place(source: str) -> str:
     """A source line without the machine's own folders: from the package or the working directory on."""
-    for root in sorted((path for path in (*sys.path, os.getcwd()) if path), key=len, reverse=True):
-        if source.startswith(root.rstrip(os.sep) + os.sep):
-            return source[len(root.rstrip(os.sep)) + 1 :]
-    return source
+    folders = [folder.rstrip(os.sep) + os.sep for folder in (*sys.path, str(Path.cwd())) if folder]
+    above = [folder for folder in folders if source.startswith(folder)]
+    return source.removeprefix(max(above, key=len)) if above else source
 
 
 class _Memory:
@@ -170,7 +172,9 @@ def cost_of(node: fx.Node, op: str, rules: Mapping[str, Rule]) -> Cost | None:
     if rule is free:
         return Cost()
     if rule is not None:
-        return ops.apply(rule, node.target, shapes(node.args), shapes(node.kwargs), shape_of(node.meta.get("tensor_meta")))
+        return ops.apply(
+            rule, node.target, shapes(node.args), shapes(node.kwargs), shape_of(node.meta.get("tensor_meta"))
+        )
     total = Cost()
     for call in decompose(node, lambda target: ops.op_of(target) in rules):
         inner = rules.get(ops.op_of(call.target))
@@ -202,10 +206,15 @@ def shape_of(meta: Any) -> Any:
     return None
 
 
+@lru_cache(maxsize=1 << 16)
+def _spec(shape: torch.Size, dtype: torch.dtype) -> TensorSpec:
+    return TensorSpec(shape, dtype)
+
+
 def specs(meta: Any) -> Iterator[TensorSpec]:
     """Every tensor in a ``tensor_meta`` entry."""
     if isinstance(meta, TensorMetadata):
-        yield TensorSpec(tuple(meta.shape), str(meta.dtype))
+        yield _spec(meta.shape, meta.dtype)
     elif isinstance(meta, (tuple, list)):
         for item in meta:
             yield from specs(item)
@@ -235,7 +244,9 @@ def _modules(traced: Trace) -> Iterator[ModuleInfo]:
             path = path.rpartition(".")[0]
             wanted.add(path)
     for path in sorted((path for path in every if path in wanted), key=lambda p: order.get(p, len(order))):
-        yield ModuleInfo(path, type(every[path]).__name__, calls.get(path, 0), tuple(state.get(path, ())), outputs.get(path, ()))
+        yield ModuleInfo(
+            path, type(every[path]).__name__, calls.get(path, 0), tuple(state.get(path, ())), outputs.get(path, ())
+        )
 
 
 def _state(traced: Trace) -> dict[str, list[StateProfile]]:
@@ -243,8 +254,10 @@ def _state(traced: Trace) -> dict[str, list[StateProfile]]:
     found: dict[str, list[StateProfile]] = {}
     for kind, entries in (("parameter", traced.model.named_parameters()), ("buffer", traced.model.named_buffers())):
         for name, tensor in entries:
-            spec = TensorSpec(tuple(tensor.shape), str(tensor.dtype))
-            entry = StateProfile(name, spec, kind, kind == "parameter" and tensor.requires_grad, name in traced.attributes)
+            spec = _spec(tensor.shape, tensor.dtype)
+            entry = StateProfile(
+                name, spec, kind, kind == "parameter" and tensor.requires_grad, name in traced.attributes
+            )
             found.setdefault(name.rpartition(".")[0], []).append(entry)
     return found
 

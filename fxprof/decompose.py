@@ -39,13 +39,15 @@ def decompose(node: fx.Node, known: Callable[[Any], bool]) -> list[AtenCall]:
     return recorder.calls or [opaque]
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, known: Callable[[Any], bool]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._known = known
         self.calls: list[AtenCall] = []
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         kwargs = kwargs or {}
         if not self._known(func):
             with self:
@@ -62,11 +64,15 @@ def _materialized(argument: Any) -> Any:
     if isinstance(argument, fx.Node):
         return _meta(argument.meta["tensor_meta"])
     if isinstance(argument, dict):
-        return {key: torch.device("meta") if key == "device" else _materialized(value) for key, value in argument.items()}
+        return {
+            key: torch.device("meta") if key == "device" else _materialized(value) for key, value in argument.items()
+        }
     if isinstance(argument, (tuple, list)):
-        return type(argument)([_materialized(value) for value in argument]) if type(argument) in (tuple, list) else [
-            _materialized(value) for value in argument
-        ]
+        return (
+            type(argument)([_materialized(value) for value in argument])
+            if type(argument) in (tuple, list)
+            else [_materialized(value) for value in argument]
+        )
     return argument
 
 

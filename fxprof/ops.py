@@ -15,7 +15,6 @@ from types import FunctionType
 from typing import Any
 
 import torch
-import torch._VF
 import torch.nn.functional as F
 from torch._ops import OpOverload, OpOverloadPacket
 
@@ -55,7 +54,7 @@ ALIASES: Mapping[str, str] = {
 }  # fmt: skip
 
 # Functions of these modules are torch's own; any other function keeps its qualified name.
-TORCH_MODULES = ("torch", "torchvision", "_operator", "operator", "builtins")
+TORCH_MODULES = ("torch", "torchvision.ops", "_operator", "operator", "builtins")
 
 # Two names of one parameter: torch's Python functions, its schemas, and the spellings it takes from NumPy.
 SAME_PARAMETER = {"input": "self", "self": "input", "dim": "axis", "keepdim": "keepdims"}
@@ -87,7 +86,7 @@ def _named(target: Any) -> str:
         namespace, _, name = packet._qualified_op_name.partition("::")
         return _canonical(name) if namespace in ("aten", "prims", "prim", "torchvision") else f"{namespace}::{name}"
     name, module = _raw_name(target)
-    if module.partition(".")[0] not in TORCH_MODULES or not name:
+    if not name or not f"{module}.".startswith(tuple(f"{home}." for home in TORCH_MODULES)):
         return f"{module}.{getattr(target, '__qualname__', None) or type(target).__qualname__}"
     if module == "torch.foreach":
         name = f"foreach_{name}"
@@ -245,7 +244,6 @@ class Wants:
 
     positional: tuple[str, ...]
     keywords: tuple[str, ...]
-    required: frozenset[str]
     variadic: bool
     out: bool
 
@@ -256,7 +254,6 @@ def _wants(rule: Rule) -> Wants:
     return Wants(
         tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)),
         tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "out"),
-        frozenset(p.name for p in parameters if p.default is p.empty),
         any(p.kind is p.VAR_POSITIONAL for p in parameters),
         any(p.name == "out" or p.kind is p.VAR_KEYWORD for p in parameters),
     )

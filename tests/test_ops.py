@@ -15,6 +15,7 @@ from fxprof import ops
 from fxprof.errors import FxprofError
 from fxprof.report import Cost, Shape
 from fxprof.rules import RULES, free
+from fxprof.rules.registry import names
 from fxprof.rules.unruled import DECOMPOSED, UNCOUNTED
 from tests.rules.oracle import cost, decomposed, meta
 
@@ -184,8 +185,16 @@ def test_a_rule_must_return_a_cost() -> None:
 
 # -- everything that exists --------------------------------------------------------------------------
 
-# In the tables for other versions of torch than the one installed, or for its optional parts.
-ELSEWHERE: frozenset[str] = frozenset()
+# In the tables for other versions of torch than the one installed, or not among torch's operators.
+OLD = "_update_names align_as align_to has_names names refine_names rename"
+NEW = """
+    _clear_non_serializable_cached_data _fused_rms_norm _grouped_mm _has_grad_dtype_override _safe_softmax
+    _scaled_dot_product_attention_math_for_mps _scaled_dot_product_fused_attention_overrideable _scaled_grouped_mm
+    _scaled_grouped_mm_v2 _scaled_mm_v2 _unsafe_masked_index _upsample_lanczos2d_aa const_data_ptr foreach_clone
+    foreach_mm foreach_rsqrt grad_dtype grouped_mm hash_tensor linalg_matrix_sqrth linalg_polar linear_cross_entropy
+    scaled_grouped_mm scaled_mm sym_is_contiguous sym_sum
+"""
+ELSEWHERE = {"flex_attention", *names(OLD), *names(NEW)}
 
 
 def overridable() -> list[Any]:
@@ -223,15 +232,15 @@ def test_dropping_a_rule_shows() -> None:
 def known_to_torch() -> set[str]:
     """Canonical names of everything that torch, its operators and Python's have."""
     torchvision = pytest.importorskip("torchvision")
-    names = {ops.op_of(function) for function in overridable()}
+    known = {ops.op_of(function) for function in overridable()}
     for registered in torch._C._dispatch_get_all_op_names():
         namespace, _, name = registered.partition("::")
         if namespace in ("aten", "prims", "prim", "torchvision"):
-            names |= {name.split(".")[0], ops.op_of(name.split(".")[0])}
-    spaces = (torch, torch.functional, F, torch.Tensor, operator, builtins, torchvision.ops, torch._VF, torch._C._nn)
+            known |= {name.split(".")[0], ops.op_of(name.split(".")[0])}
+    spaces = (torch, torch.functional, F, torch.Tensor, operator, builtins, torchvision.ops, torch._VF, torch._C)
     for space in spaces:
-        names |= {ops.op_of(name) for name in dir(space)}
-    return names
+        known |= {ops.op_of(name) for name in dir(space)}
+    return known
 
 
 def test_no_table_has_what_torch_has_not() -> None:

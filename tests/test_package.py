@@ -21,6 +21,7 @@ TORCH = ("fxprof.tracing", "fxprof.ops", "fxprof.decompose", "fxprof.training", 
 # Lowest first: a module imports from its own layer or a lower one.
 LAYERS = (
     ("fxprof.errors", "fxprof.units", "fxprof.version"),
+    ("fxprof.records",),
     ("fxprof.report",),
     ("fxprof.rules", "fxprof.views", "fxprof.conventions"),
     ("fxprof.ops", "fxprof.decompose", "fxprof.tracing", "fxprof.zoo", "fxprof.checkpoint"),

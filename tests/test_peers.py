@@ -15,13 +15,13 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import fxprof
 from fxprof import TensorSpec
-from tests.tracing.models import module
+from tests.tracing.made import module
 
 IDS = TensorSpec((2, 10), torch.int64)
 
 
 def linear(size: int = 10) -> nn.Linear:
-    """size x size weights and no bias."""
+    """Size x size weights and no bias."""
     return nn.Linear(size, size, bias=False)
 
 
@@ -50,7 +50,7 @@ class Product(torch.autograd.Function):
         return x @ w
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
         x, w = ctx.saved_tensors
         return grad @ w.T, x.T @ grad
 
@@ -77,8 +77,10 @@ def by_hand(self: Any, x: Tensor) -> Tensor:
 
 def tied() -> nn.Module:
     """An embedding whose weight is the head's."""
-    model = module(lambda self, ids: self.head(self.emb(ids)), emb=nn.Embedding(100, 16), head=nn.Linear(16, 100, bias=False))
-    model.head.weight = model.emb.weight  # type: ignore[union-attr,assignment]
+    model = module(
+        lambda self, ids: self.head(self.emb(ids)), emb=nn.Embedding(100, 16), head=nn.Linear(16, 100, bias=False)
+    )
+    model.head.weight = model.emb.weight  # type: ignore[union-attr]
     return model
 
 

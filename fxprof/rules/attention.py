@@ -29,7 +29,7 @@ def attention(rows: int, keys: int, widths: int, *, masked: bool) -> Cost:
     "scaled_dot_product_attention", "_scaled_dot_product_flash_attention", "_scaled_dot_product_efficient_attention",
     "_scaled_dot_product_cudnn_attention", "_scaled_dot_product_flash_attention_for_cpu",
     "_scaled_dot_product_attention_math", "_scaled_dot_product_attention_math_for_mps",
-    "_scaled_dot_product_fused_attention_overrideable",
+    "_scaled_dot_product_fused_attention_overrideable", "flex_attention",
 )  # fmt: skip
 def scaled_dot_product_attention(
     q: Shape, k: Shape, v: Shape, *, attn_mask: Shape | None = None, attn_bias: Shape | None = None, out: Any

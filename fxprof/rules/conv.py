@@ -9,8 +9,8 @@ from fxprof.rules.registry import arithmetic, contraction, rule
 
 
 @rule(
-    "conv1d", "conv2d", "conv3d", "convolution", "_convolution", "convolution_overrideable", "mkldnn_convolution",
-    "miopen_convolution", "miopen_depthwise_convolution",
+    "conv1d", "conv2d", "conv3d", "convolution", "_convolution", "_convolution_mode", "convolution_overrideable",
+    "mkldnn_convolution", "miopen_convolution", "miopen_depthwise_convolution",
 )  # fmt: skip
 def conv(x: Shape, weight: Shape, bias: Shape | None = None, *, transposed: bool = False, out: Shape) -> Cost:
     """x (n, c, *s), weight (m, c // groups, *k), bias (m,) -> out (n, m, *t); also without n.

@@ -78,7 +78,7 @@ def rfft(x: Shape, n: int | None = None, dim: int = -1, *, out: Shape) -> Cost:
 @rule("fft_rfft2", "fft_ihfft2")
 def rfft2(x: Shape, s: Any = None, dim: Any = (-2, -1), *, out: Shape) -> Cost:
     """x (*, h, w), real -> out (*, h, w // 2 + 1): real along the width, then complex along the height."""
-    return spectrum(grown(x, dim, s), dim)
+    return rfftn(x, s, dim, out=out)
 
 
 @rule("fft_rfftn", "fft_ihfftn")
@@ -97,7 +97,7 @@ def irfft(x: Shape, n: int | None = None, dim: int = -1, *, out: Shape) -> Cost:
 @rule("fft_irfft2", "fft_hfft2")
 def irfft2(x: Shape, s: Any = None, dim: Any = (-2, -1), *, out: Shape) -> Cost:
     """x (*, h, w // 2 + 1) -> out (*, h, w), real: the inverse of rfft2, at its cost."""
-    return spectrum(out, dim)
+    return irfftn(x, s, dim, out=out)
 
 
 @rule("fft_irfftn", "fft_hfftn")

@@ -25,8 +25,9 @@ def given(*shapes: Shape | None) -> int:
 
 
 @rule(
-    "batch_norm", "native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training",
-    "_batch_norm_impl_index", "cudnn_batch_norm", "miopen_batch_norm", "quantized_batch_norm", "_batch_norm_no_update",
+    "batch_norm", "native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_functional",
+    "_native_batch_norm_legit_no_training", "_batch_norm_impl_index", "cudnn_batch_norm", "miopen_batch_norm",
+    "quantized_batch_norm", "_batch_norm_no_update",
 )  # fmt: skip
 def batch_norm(
     x: Shape, *, weight: Shape | None = None, bias: Shape | None = None, training: bool = False, out: Any
@@ -128,6 +129,16 @@ def normalize(x: Shape, p: float = 2.0, dim: int | Sequence[int] = 1, *, out: An
     addition that the first element of a line does not need.
     """
     return arithmetic(3 * prod(x) + lines(x, dim)) if prod(x) else Cost()
+
+
+@rule("_weight_norm", "_weight_norm_interface")
+def weight_norm(v: Shape, g: Shape, *, out: Any) -> Cost:
+    """v (m, *), g (m, 1, ...) -> out (m, *).
+
+    The norm of v per slice (a power and an addition per element, a root in place of one addition),
+    a quotient per slice, and a product per element.
+    """
+    return arithmetic(3 * prod(v) + prod(g))
 
 
 @rule("renorm")

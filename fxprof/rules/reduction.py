@@ -10,12 +10,18 @@ from fxprof.rules.registry import arithmetic, ceil_log2, first, is_shape, lines,
 
 
 @rule(
-    "sum", "nansum", "prod", "amax", "amin", "argmax", "argmin", "all", "any", "trace", "sum_to_size", "count_nonzero",
-    "hash_tensor",
+    "sum", "nansum", "prod", "amax", "amin", "argmax", "argmin", "all", "any", "_is_all_true", "_is_any_true",
+    "sum_to_size", "count_nonzero", "hash_tensor",
 )  # fmt: skip
 def reduce(x: Shape, *, out: Any) -> Cost:
     """x (*, k, *) -> out (*, *): k - 1 operations per output element."""
     return arithmetic(prod(x) - prod(first(out)))
+
+
+@rule("trace")
+def trace(x: Shape, *, out: Shape) -> Cost:
+    """x (m, n) -> out (): the elements of the diagonal are added up."""
+    return arithmetic(min(x) - 1)
 
 
 @rule("max", "min")
@@ -93,7 +99,7 @@ def pdist(x: Shape, *, out: Shape) -> Cost:
     return arithmetic(3 * x[-1] * prod(out))
 
 
-@rule("cumsum", "cumprod", "cummax", "cummin", "logcumsumexp", "_cummax_helper", "_cummin_helper")
+@rule("cumsum", "cumprod", "cummax", "cummin", "logcumsumexp", "_cummax_helper", "_cummin_helper", "_logcumsumexp")
 def cumulative(x: Shape, dim: int = 0, *, out: Any) -> Cost:
     """x (*, k, *) -> out like x: k - 1 operations per line."""
     return arithmetic(prod(x) - lines(x, dim))
@@ -125,7 +131,7 @@ def msort(x: Shape, *, out: Shape) -> Cost:
     return sort(x, dim=0, out=out)
 
 
-@rule("unique_consecutive")
+@rule("unique_consecutive", "unique_dim_consecutive")
 def unique_consecutive(x: Shape, *, out: Any) -> Cost:
     """x (k,) -> out: each element is compared with the one before it."""
     return arithmetic(prod(x) - 1)

@@ -42,6 +42,10 @@ MOVES = names("""
     to to_dense to_mkldnn type type_as float double half bfloat16 int long short char byte bool cfloat cdouble chalf
     cpu cuda xpu ipu mtia pin_memory _to_copy _to_dense _autocast_to_full_precision _autocast_to_reduced_precision
     resize resize_as set requires_grad retain_grad share_memory is_set_to grad _grad
+    _pack_padded_sequence _pad_packed_sequence pad_sequence _stack _chunk_cat _shape_as_tensor
+    _cast_Byte _cast_Char _cast_Double _cast_Float _cast_Half _cast_Int _cast_Long _cast_Short _lazy_clone
+    _conj_physical matrix_H numpy_T flatten_dense_tensors unflatten_dense_tensors as_subclass
+    align_as align_to refine_names rename _update_names
     unravel_index tril_indices triu_indices lu_unpack
     int_repr foreach_clone foreach_copy foreach_zero slice_copy
     fft_fftshift fft_ifftshift
@@ -53,7 +57,8 @@ MOVES = names("""
 # Makes data from nothing. Drawing random numbers is no arithmetic on the model's data.
 CREATES = names("""
     zeros ones empty full zeros_like ones_like empty_like full_like new_zeros new_ones new_empty new_full new_tensor new
-    empty_strided new_empty_strided arange range linspace logspace eye scalar_tensor tensor as_tensor from_numpy
+    empty_strided new_empty_strided empty_permuted _new_zeros_with_same_feature_meta fft_fftfreq fft_rfftfreq
+    asarray arange range linspace logspace eye scalar_tensor tensor as_tensor from_numpy
     hann_window hamming_window bartlett_window blackman_window kaiser_window
     rand rand_like randn randn_like randint randint_like randperm random normal uniform bernoulli multinomial binomial
     poisson exponential geometric cauchy log_normal _standard_gamma _sample_dirichlet
@@ -66,7 +71,8 @@ QUERIES = names("""
     is_distributed is_floating_point is_inference is_neg is_pinned is_same_size is_shared is_signed is_coalesced
     is_cpu is_cuda is_ipu is_leaf is_maia is_meta is_mkldnn is_mps is_mtia is_nested is_quantized is_sparse
     is_sparse_csr is_vulkan is_xla is_xpu retains_grad grad_fn grad_dtype _grad_fn _backward_hooks _base _cdata
-    _version _post_accumulate_grad_hooks _has_grad_dtype_override name output_nr volatile dim_order result_type
+    _version _post_accumulate_grad_hooks _has_grad_dtype_override name names has_names output_nr volatile
+    dim_order result_type
     can_cast promote_types q_per_channel_axis q_per_channel_scales q_per_channel_zero_points q_scale q_zero_point
     qscheme
     sparse_dim dense_dim _dimI _dimV _nnz _is_view _nested_tensor_size _nested_tensor_storage_offsets
@@ -76,7 +82,9 @@ QUERIES = names("""
     module_load _clear_non_serializable_cached_data _is_zerotensor _has_compatible_shallow_copy_type
     sym_size sym_stride sym_numel sym_storage_offset sym_int sym_float sym_max sym_min sym_not sym_sum sym_ite sym_sqrt
     autocast _assert_async _assert_scalar _assert_tensor_metadata is not is_not truth
-    _coalesced _make_dual _unpack_dual _fw_primal
+    _coalesced _make_dual _unpack_dual _fw_primal _assert _set_grad_enabled
+    _functional_assert_async _functional_assert_scalar
+    sym_is_contiguous sym_constrain_range sym_constrain_range_for_size _has_same_storage_numel is_tensor
 """)
 
 # One operation per output element.
@@ -89,7 +97,8 @@ ELEMENTWISE = names("""
     eq ne lt le gt ge isnan isinf isfinite isposinf isneginf isreal heaviside
     logical_and logical_or logical_xor logical_not bitwise_and bitwise_or bitwise_xor bitwise_not
     bitwise_left_shift bitwise_right_shift lshift rshift
-    relu relu6 leaky_relu prelu _prelu_kernel rrelu rrelu_with_noise elu celu selu gelu silu mish sigmoid hardsigmoid
+    relu relu6 leaky_relu prelu _prelu_kernel _masked_scale rrelu rrelu_with_noise elu celu selu gelu silu mish
+    sigmoid hardsigmoid
     hardswish hardtanh hardshrink softshrink tanhshrink softplus softsign logsigmoid log_sigmoid_forward threshold
     kron
     special_airy_ai special_bessel_j0 special_bessel_j1 special_bessel_y0 special_bessel_y1

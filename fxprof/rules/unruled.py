@@ -21,6 +21,7 @@ UNCOUNTED = names("""
     inverse linalg_inv_ex det logdet slogdet linalg_solve linalg_solve_ex linalg_solve_triangular triangular_solve
     linalg_lu linalg_lu_factor linalg_lu_factor_ex linalg_lu_solve lu lu_solve
     linalg_ldl_factor linalg_ldl_factor_ex linalg_ldl_solve linalg_tensorinv linalg_tensorsolve
+    _linalg_svd _linalg_eigh _linalg_eigvals _linalg_det _linalg_slogdet _linalg_solve_ex _lu_with_info
     batch_norm_backward_elemt batch_norm_backward_reduce batch_norm_gather_stats batch_norm_gather_stats_with_counts
     miopen_rnn choose_qparams_optimized fbgemm_linear_int8_weight fbgemm_linear_int8_weight_fp32_activation
     fbgemm_linear_quantize_weight fbgemm_pack_gemm_matrix_fp16 fbgemm_pack_quantized_matrix

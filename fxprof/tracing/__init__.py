@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
@@ -13,8 +14,9 @@ from fxprof.errors import FxprofError, InputError, TraceError
 from fxprof.report import Bound, InputProfile, TensorSpec
 from fxprof.tracing.bounds import Assumptions
 from fxprof.tracing.inputs import GivenShape, InputReader, bind
+from fxprof.tracing.nodes import HiddenCall
 from fxprof.tracing.outputs import output_argument
-from fxprof.tracing.tracer import HiddenCall, NeedsIntegers, Tracer
+from fxprof.tracing.tracer import NeedsIntegers, Tracer
 from fxprof.tracing.untouched import untouched
 from fxprof.tracing.unwrap import unwrap
 
@@ -45,7 +47,12 @@ class Trace:
     bounds: tuple[Bound, ...]
 
 
-def trace(model: nn.Module, *inputs: Any, kwargs: Mapping[str, Any] | None = None, bounds: Mapping[str, Any] | None = None) -> fx.GraphModule:
+def trace(
+    model: nn.Module | torch.export.ExportedProgram,
+    *inputs: Any,
+    kwargs: Mapping[str, Any] | None = None,
+    bounds: Mapping[str, Any] | None = None,
+) -> fx.GraphModule:
     """Trace ``model`` into an executable GraphModule whose nodes carry shapes.
 
     Args:
@@ -66,7 +73,14 @@ def trace(model: nn.Module, *inputs: Any, kwargs: Mapping[str, Any] | None = Non
     return module.train(traced.model.training)
 
 
-def record(model: Any, inputs: tuple[Any, ...], kwargs: Mapping[str, Any], bounds: Mapping[str, Any] | None = None, *, training: bool = False) -> Trace:
+def record(
+    model: Any,
+    inputs: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    bounds: Mapping[str, Any] | None = None,
+    *,
+    training: bool = False,
+) -> Trace:
     """Trace and keep what was seen; a wrong guess at a branch on data is turned around and tried again.
 
     With ``training``, gradients are enabled during forward, as in training.
@@ -92,8 +106,7 @@ def _attempt(
     model: nn.Module, names: list[str], inputs: tuple[Any, ...], kwargs: Mapping[str, Any], assumptions: Assumptions,
     see_dispatch: bool, training: bool,
 ) -> Trace:  # fmt: skip
-    first = next(model.parameters(), None)
-    first = next(model.buffers(), None) if first is None else first
+    first = next(chain(model.parameters(), model.buffers()), None)
     device = torch.device("cpu") if first is None or first.is_meta else first.device
     with untouched(model), torch.set_grad_enabled(training):
         tracer = Tracer(model, assumptions, device, see_dispatch=see_dispatch)
@@ -109,18 +122,18 @@ def _attempt(
         except RecursionError as err:
             raise TraceError(f"{type(model).__name__}.forward recurses too deeply to be traced: {err}") from err
         except Exception as err:
-            if tracer.missed_calls:
+            if tracer.nodes.missed_calls:
                 raise HiddenCall from err
             raise _failed(tracer, err) from err
-        if tracer.missed_calls:
+        if tracer.nodes.missed_calls:
             raise HiddenCall
-        tracer.graph.output(output_argument(tracer, result))
-        calls = tuple(CallRecord(call.path, _specs(call.outputs)) for call in tracer.calls)
-    return Trace(model, tracer.graph, tuple(reader.profiles), calls, tracer.attributes, assumptions.bounds)
+        tracer.nodes.graph.output(output_argument(tracer, result))
+        calls = tuple(CallRecord(call.path, _specs(call.outputs)) for call in tracer.modules.calls)
+    return Trace(model, tracer.nodes.graph, tuple(reader.profiles), calls, tracer.nodes.attributes, assumptions.bounds)
 
 
 def _specs(outputs: Any) -> tuple[TensorSpec, ...]:
-    return tuple(TensorSpec(tuple(t.shape), str(t.dtype)) for t in (outputs if isinstance(outputs, tuple) else (outputs,)))
+    return tuple(TensorSpec(t.shape, t.dtype) for t in (outputs if isinstance(outputs, tuple) else (outputs,)))
 
 
 def _floating_dtype(model: nn.Module) -> torch.dtype:
@@ -152,21 +165,23 @@ def _wants_integers(err: NeedsIntegers, reader: InputReader) -> FxprofError:
             pending.extend(node.all_input_nodes)
     where = f" in {err.module}" if err.module else ""
     if given is None:
-        return TraceError(f"{err.op}{where} needs integers, but got a {err.value.handle.dtype} tensor of shape {tuple(err.value.handle.shape)}")
+        got = f"{err.value.handle.dtype} tensor of shape {tuple(err.value.handle.shape)}"
+        return TraceError(f"{err.op}{where} needs integers, but got a {got}")
     sizes = ",".join(map(str, given.shape))
     return InputError(
-        f"input {given.name!r} was given as the shape {given.shape}, so it is a floating tensor, but {err.op}{where} needs integers; "
-        f"write fxprof.TensorSpec({given.shape}, torch.int64), or on the command line --input {given.name}={sizes}:int64"
+        f"input {given.name!r} was given as the shape {given.shape}, so it is a floating tensor, but {err.op}{where} "
+        f"needs integers; write fxprof.TensorSpec({given.shape}, torch.int64), or on the command line "
+        f"--input {given.name}={sizes}:int64"
     )
 
 
 def _failed(tracer: Tracer, err: Exception) -> TraceError:
     """Forward raised: which module, which line of the model's code, and what was said."""
-    frame = tracer.failed_in
-    kind = next(reversed(frame.stack.values()))[1].rpartition(".")[2] if frame and frame.stack else type(tracer.model).__name__
-    path = f"{frame.path} ({kind})" if frame and frame.path else kind
-    line = _line_of(err)
-    return TraceError(f"forward must run on the given inputs, but {path} raised {type(err).__name__}: {_first_lines(str(err))}{line}")
+    frame = tracer.modules.failed_in
+    kind = next(reversed(frame.stack.values()))[1].rpartition(".")[2] if frame else type(tracer._model).__name__
+    place = f"{frame.path} ({kind})" if frame and frame.path else kind
+    said = f"{type(err).__name__}: {_first_lines(str(err))}{_line_of(err)}"
+    return TraceError(f"forward must run on the given inputs, but {place} raised {said}")
 
 
 def _line_of(err: Exception) -> str:

@@ -80,7 +80,7 @@ class Assumptions:
         """The number to use where the code reads one out of an abstract tensor."""
         given = self.given(op, source)
         if given is not None:
-            number = given
+            number: int | float = given
         elif (span := value.known_span()) is not None:
             # An integer is a size, of which the largest is the bound; for anything else the middle is as good.
             number = sum(span) / 2 if value.handle.dtype.is_floating_point and op != "int" else int(span[1])
@@ -88,8 +88,9 @@ class Assumptions:
             number = 1.0
         else:
             raise DataDependentError(
-                f"{op} at {source or module} reads an integer that depends on data, and its largest value is not known; "
-                f"pass the tensor it comes from as a real tensor, or say it: bounds={{{_short(source)!r}: ...}}"
+                f"{op} at {source or module} reads an integer that depends on data, and its largest value "
+                f"is not known; pass the tensor it comes from as a real tensor, or say it: "
+                f"bounds={{{_short(source)!r}: ...}}"
             )
         self.note(op, "a number read from data", number, module, source)
         return number
@@ -120,7 +121,7 @@ def _where(given: Any, condition: Tensor) -> Any:
 
 
 def _masked_select(given: Any, x: Tensor, mask: Tensor, *, out: Any = None) -> Tensor:
-    shape = torch.broadcast_shapes(x.shape, mask.shape)
+    shape = torch.broadcast_shapes(x.shape, mask.shape)  # type: ignore[no-untyped-call]
     return _empty(_rows(torch.Size(shape).numel(), given), dtype=x.dtype)
 
 
@@ -129,7 +130,7 @@ def _unique(
     dim: int | None = None, *, span: Span | None = None,
 ) -> Any:  # fmt: skip
     size = x.numel() if dim is None else x.shape[dim]
-    rows = _rows(size if span is None or dim is not None else min(size, span[1] - span[0] + 1), given)
+    rows = _rows(size if span is None or dim is not None else min(size, int(span[1] - span[0]) + 1), given)
     shape = (rows,) if dim is None else (*x.shape[: dim % x.dim()], rows, *x.shape[dim % x.dim() + 1 :])
     values = _empty(*shape, dtype=x.dtype)
     inverse = _empty(*(x.shape if dim is None else (size,)))
@@ -143,13 +144,15 @@ def _unique_consecutive(
     return _unique(given, x, True, return_inverse, return_counts, dim)
 
 
-def _bincount(given: Any, x: Tensor, weights: Tensor | None = None, minlength: int = 0, *, span: Span | None = None) -> Any:
+def _bincount(
+    given: Any, x: Tensor, weights: Tensor | None = None, minlength: int = 0, *, span: Span | None = None
+) -> Any:
     if given is None and span is None:
         raise DataDependentError(
             "bincount has as many results as the largest value, which depends on data; "
             "say the number of bins with minlength, or bounds={'bincount': ...}"
         )
-    bins = int(given) if given is not None else span[1] + 1  # type: ignore[index]
+    bins = int(span[1] if given is None and span else given - 1) + 1
     return _empty(max(bins, minlength), dtype=torch.int64 if weights is None else torch.float64)
 
 
@@ -175,8 +178,9 @@ def _repeat_interleave(
             )
         counts = x if repeats is None else repeats
         size = x.numel() if dim is None or repeats is None else x.shape[dim]
-        per_item = span[1] if span else 0
+        per_item = int(span[1]) if span else 0
         output_size = int(given) if given is not None else per_item * max(counts.numel(), size)
+    assert output_size is not None
     if repeats is None:
         return _empty(output_size)
     if dim is None:
@@ -209,5 +213,5 @@ def size_depends_on_data(op: str, args: tuple[Any, ...], kwargs: Mapping[str, An
         repeats = args[1] if len(args) > 1 else kwargs.get("repeats", args[0] if args else None)
         return isinstance(repeats, Tensor) and kwargs.get("output_size") is None
     if op == "one_hot":
-        return (args[1] if len(args) > 1 else kwargs.get("num_classes", -1)) == -1
+        return bool((args[1] if len(args) > 1 else kwargs.get("num_classes", -1)) == -1)
     return op in SIZES

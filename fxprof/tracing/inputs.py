@@ -19,7 +19,7 @@ from torch import Tensor, fx, nn
 from fxprof.errors import InputError
 from fxprof.report import InputProfile, TensorSpec
 from fxprof.tracing.tracer import Tracer
-from fxprof.tracing.values import meta_twin, small_enough
+from fxprof.tracing.values import Value, meta_twin, small_enough
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,8 +41,7 @@ class InputReader:
 
     def read(self, name: str, argument: Any) -> Any:
         """Make the placeholder ``name`` and return what forward is to be called with."""
-        node = self._tracer.graph.placeholder(name)
-        node.meta.update(nn_module_stack={}, module_path="", source=("", 0))
+        node = self._tracer.nodes.placeholder(name)
         return self._abstract(name, argument, lambda: node)
 
     def _abstract(self, name: str, item: Any, node: Callable[[], fx.Node]) -> Any:
@@ -54,7 +53,9 @@ class InputReader:
         if isinstance(item, Tensor):
             return self._given(name, item, node())
         if isinstance(item, Mapping) and not isinstance(item, type):
-            return _rebuilt(item, {k: self._abstract(f"{name}[{k!r}]", v, self._item(node, k)) for k, v in item.items()})
+            return _rebuilt(
+                item, {k: self._abstract(f"{name}[{k!r}]", v, self._item(node, k)) for k, v in item.items()}
+            )
         if isinstance(item, tuple) and hasattr(item, "_fields"):
             return type(item)(*(self._abstract(f"{name}[{i}]", v, self._item(node, i)) for i, v in enumerate(item)))
         if isinstance(item, (tuple, list)):
@@ -74,34 +75,33 @@ class InputReader:
         return twin
 
     def _item(self, node: Callable[[], fx.Node], key: Any) -> Callable[[], fx.Node]:
-        return _once(lambda: self._tracer._call_node(operator.getitem, "getitem", (node(), key), {}))
+        return _once(lambda: self._tracer.nodes.call(operator.getitem, "getitem", (node(), key), {}))
 
     def _attribute(self, node: Callable[[], fx.Node], key: str) -> Callable[[], fx.Node]:
-        return _once(lambda: self._tracer._call_node(getattr, "getattr", (node(), key), {}))
+        return _once(lambda: self._tracer.nodes.call(getattr, "getattr", (node(), key), {}))
 
     def _tensor(self, name: str, spec: TensorSpec, node: fx.Node) -> Tensor:
         node.meta["input"] = name
         dtype = self._dtype if spec.dtype is None else getattr(torch, spec.dtype)
-        self.profiles.append(InputProfile(name, TensorSpec(spec.shape, str(dtype))))
+        self.profiles.append(InputProfile(name, TensorSpec(spec.shape, dtype)))
         if not dtype.is_floating_point and not dtype.is_complex and small_enough(torch.Size(spec.shape), dtype):
             real = torch.ones(spec.shape, dtype=dtype, device="cpu")
-            self._tracer.placeholder(real, node, real=real, assumed=True)
-            return real
-        handle = torch.empty(spec.shape, dtype=dtype, device="meta")
-        self._tracer.placeholder(handle, node, real=None, assumed=False)
-        return handle
+            return self._introduced(Value(real, real=real, node=node, assumed=True), node)
+        return self._introduced(Value(torch.empty(spec.shape, dtype=dtype, device="meta"), node=node), node)
 
     def _given(self, name: str, tensor: Tensor, node: fx.Node) -> Tensor:
         node.meta["input"] = name
-        self.profiles.append(InputProfile(name, TensorSpec(tuple(tensor.shape), str(tensor.dtype))))
+        self.profiles.append(InputProfile(name, TensorSpec(tensor.shape, tensor.dtype)))
         integers = not tensor.dtype.is_floating_point and not tensor.dtype.is_complex
         if integers and not tensor.is_meta and small_enough(tensor.shape, tensor.dtype):
             real = tensor.detach().to("cpu", copy=True)
-            self._tracer.placeholder(real, node, real=real, assumed=False)
-            return real
-        handle = meta_twin(tensor)
-        self._tracer.placeholder(handle, node, real=None, assumed=False)
-        return handle
+            return self._introduced(Value(real, real=real, node=node), node)
+        return self._introduced(Value(meta_twin(tensor), node=node), node)
+
+    def _introduced(self, value: Value, node: fx.Node) -> Tensor:
+        self._tracer.values.add(value)
+        self._tracer.nodes.describe(node, value.handle)
+        return value.handle
 
 
 def is_shape(item: Any) -> bool:

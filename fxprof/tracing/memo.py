@@ -32,7 +32,7 @@ class Memo:
         except (Unhashable, TypeError):
             return func(*args, **kwargs)
         if known is not None:
-            return _made(known) if isinstance(known[0], torch.Size) else tuple([_made(layout) for layout in known])  # type: ignore[arg-type]
+            return _made(known) if isinstance(known[0], torch.Size) else tuple([_made(layout) for layout in known])
         result = func(*args, **kwargs)
         if (layout := _layout(result)) is not None and not _shares_memory(result, (args, kwargs)):
             self._known[key] = layout

@@ -10,8 +10,8 @@ from torch import Tensor
 
 
 def _ctc_loss(
-    log_probs: Tensor, targets: Tensor, input_lengths: Any, target_lengths: Any, blank: int = 0, reduction: Any = "mean",
-    zero_infinity: bool = False,
+    log_probs: Tensor, targets: Tensor, input_lengths: Any, target_lengths: Any,
+    blank: int = 0, reduction: Any = "mean", zero_infinity: bool = False,
 ) -> Tensor:  # fmt: skip
     """log_probs (t, n, c) or (t, c) -> a scalar, or (n,) without reduction."""
     batch = log_probs.shape[1:-1] if reduction in ("none", 0) else ()
@@ -26,7 +26,9 @@ def _autograd_grad(outputs: Any, inputs: Any, *_: Any, **__: Any) -> tuple[Tenso
 def _normalized(input: Tensor, *_: Any, **__: Any) -> Tensor:
     """Shaped like the input. Without torch's check that a channel has two values to train on: costs do not need it."""
     for memory_format in (torch.channels_last, torch.channels_last_3d):
-        if input.dim() == (4 if memory_format is torch.channels_last else 5) and input.is_contiguous(memory_format=memory_format):
+        if input.dim() == (4 if memory_format is torch.channels_last else 5) and input.is_contiguous(
+            memory_format=memory_format
+        ):
             return torch.empty_like(input, memory_format=memory_format)
     return torch.empty_like(input, memory_format=torch.contiguous_format)
 

@@ -16,19 +16,18 @@ from torch import Tensor
 Span = tuple[float, float]
 
 _INDICES = frozenset(
-    ["argmax", "argmin", "argsort", "topk", "sort", "max", "min", "kthvalue", "median", "mode", "cummax", "cummin", "nonzero",
-     "argwhere", "where", "nms", "searchsorted", "bucketize", "randperm"]
-)  # fmt: skip
+    """argmax argmin argsort topk sort max min kthvalue median mode cummax cummin nonzero argwhere where nms
+    searchsorted bucketize randperm""".split()
+)
 # Their results hold numbers of their first argument only.
 _CARRIED = frozenset(
-    ["__getitem__", "getitem", "index_select", "gather", "take", "take_along_dim", "view", "reshape", "flatten", "ravel", "clone",
-     "contiguous", "detach", "expand", "expand_as", "transpose", "permute", "t", "unsqueeze", "squeeze", "unbind", "split",
-     "chunk", "select", "narrow", "unique", "unique_consecutive", "max", "min", "amax", "amin", "sort", "topk", "repeat", "flip",
-     "roll", "movedim", "swapaxes", "unflatten", "repeat_interleave", "masked_select", "cpu", "cuda", "broadcast_to", "data",
-     "T", "mT", "to", "float", "double", "half", "mean", "tensor_split"]
-)  # fmt: skip
+    """__getitem__ getitem index_select gather take take_along_dim view reshape flatten ravel clone contiguous
+    detach expand expand_as transpose permute t unsqueeze squeeze unbind split chunk select narrow unique
+    unique_consecutive max min amax amin sort topk repeat flip roll movedim swapaxes unflatten
+    repeat_interleave masked_select cpu cuda broadcast_to data T mT to float double half mean tensor_split""".split()
+)
 _JOINED = frozenset(["cat", "concat", "stack", "hstack", "vstack"])
-_UNIT = frozenset(["sigmoid", "softmax", "__eq__", "eq", "ne", "gt", "lt", "ge", "le", "rand", "rand_like"])
+_UNIT = frozenset("""sigmoid softmax __eq__ eq ne gt lt ge le rand rand_like""".split())
 
 
 def union(spans: Sequence[Span | None]) -> Span | None:
@@ -91,7 +90,11 @@ def _raw_span(
     if out.is_complex() or not inputs:
         return None
     source: Tensor = inputs[0]
-    if op in _INDICES and not out.dtype.is_floating_point and (position > 0 or op not in _CARRIED or source.dtype is torch.bool):
+    if (
+        op in _INDICES
+        and not out.dtype.is_floating_point
+        and (position > 0 or op not in _CARRIED or source.dtype is torch.bool)
+    ):
         return (0, max(_indexed_size(op, source, args, kwargs), 1) - 1)
     if op in ("sum", "count_nonzero", "cumsum") and (source.dtype is torch.bool or op == "count_nonzero"):
         return (0, source.numel())
@@ -107,7 +110,17 @@ def _raw_span(
     return None
 
 
-_DIM_POSITION = {"argmax": 1, "argmin": 1, "max": 1, "min": 1, "argsort": 1, "sort": 1, "topk": 2, "median": 1, "mode": 1}
+_DIM_POSITION = {
+    "argmax": 1,
+    "argmin": 1,
+    "max": 1,
+    "min": 1,
+    "argsort": 1,
+    "sort": 1,
+    "topk": 2,
+    "median": 1,
+    "mode": 1,
+}
 
 
 def _indexed_size(op: str, source: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:

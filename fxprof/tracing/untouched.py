@@ -75,17 +75,19 @@ class _Code:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        classes = {cls for module in model.modules() for cls in type(module).__mro__ if not cls.__module__.startswith("torch.")}
+        classes = {
+            cls for module in model.modules() for cls in type(module).__mro__ if not cls.__module__.startswith("torch.")
+        }
         methods = [f for cls in classes for f in vars(cls).values() if isinstance(f, FunctionType)]
         files = {id(f.__globals__): f.__globals__ for f in methods}
         spaces = [*files.values(), *map(vars, classes), *map(vars, model.modules())]
         functions = {id(f): f for space in spaces for f in list(space.values()) if callable(f)}.values()
         self._misses = [(f, f.cache_info().misses) for f in functions if isinstance(f, _lru_cache_wrapper)]
+        compiled = any(isinstance(f, FunctionType) and hasattr(f, "_torchdynamo_orig_callable") for f in functions)
         self._stance = None
-        if "torch._dynamo" in sys.modules and hasattr(torch.compiler, "set_stance"):
-            if any(isinstance(f, FunctionType) and hasattr(f, "_torchdynamo_orig_callable") for f in functions):
-                self._stance = torch.compiler.set_stance("force_eager")
-                self._stance.__enter__()
+        if compiled and hasattr(torch.compiler, "set_stance"):
+            self._stance = torch.compiler.set_stance("force_eager")
+            self._stance.__enter__()
 
     def restore(self) -> None:
         if self._stance is not None:
@@ -102,7 +104,7 @@ class _Process:
         self._torch = torch.get_rng_state()
         self._python = random.getstate()
         self._numpy = sys.modules["numpy"].random.get_state() if "numpy" in sys.modules else None
-        self._cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+        self._cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
         self._dtype = torch.get_default_dtype()
 
     def restore(self) -> None:

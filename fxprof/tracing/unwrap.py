@@ -27,7 +27,9 @@ def unwrap(model: Any) -> nn.Module:
         else:
             break
     if isinstance(model, type) and issubclass(model, nn.Module):
-        raise InputError(f"model must be an nn.Module instance, got the class {model.__name__}; call it first: {model.__name__}(...)")
+        raise InputError(
+            f"model must be an nn.Module instance, got the class {model.__name__}; call it first: {model.__name__}(...)"
+        )
     if not isinstance(model, nn.Module):
         raise InputError(f"model must be an nn.Module, got {type(model).__name__}")
     return model

@@ -7,7 +7,7 @@ floating inputs or weights): an abstract handle lives on the meta device and has
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -103,3 +103,17 @@ def map_tensors(item: Any, function: Callable[[Tensor], Any]) -> Any:
     if isinstance(item, (tuple, list)) and kind is not torch.Size:
         return [map_tensors(x, function) for x in item]
     return item
+
+
+def tensors_in(item: Any) -> Iterator[Tensor]:
+    """The tensors in nested tuples, lists, dicts and slices."""
+    if isinstance(item, Tensor):
+        yield item
+    elif isinstance(item, dict):
+        for value in item.values():
+            yield from tensors_in(value)
+    elif isinstance(item, (tuple, list)):
+        for value in item:
+            yield from tensors_in(value)
+    elif isinstance(item, slice):
+        yield from tensors_in((item.start, item.stop, item.step))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -52,6 +53,12 @@ def _checked(name: str, target: Any, args: Any, kwargs: Any, result: Any) -> Cos
     assert type(found.flops) is int
     assert 0 <= 2 * found.macs <= found.flops
     return found
+
+
+def left_to_right() -> AbstractContextManager[object]:
+    """Einsum without opt_einsum, where it is installed."""
+    backend = getattr(torch.backends, "opt_einsum", None)
+    return backend.flags(enabled=False) if backend is not None and backend.is_available() else nullcontext()
 
 
 def torch_macs(target: Any, *args: Any, **kwargs: Any) -> int:

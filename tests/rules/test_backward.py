@@ -16,7 +16,7 @@ from fxprof import ops
 from fxprof.report import Cost, Shape
 from fxprof.rules import RULES
 from fxprof.rules.backward import BACKWARD, FACTORS, backward
-from tests.rules.oracle import meta, outputs, run, shapes, torch_macs
+from tests.rules.oracle import left_to_right, meta, outputs, run, shapes, torch_macs
 from tests.rules.strategies import convolutions, costs, sizes, with_torch
 from tests.rules.test_attention import forward_args
 from tests.rules.test_recurrent import CELLS, KINDS, call
@@ -144,7 +144,7 @@ def test_einsum_agrees_with_torch(equation: str, frozen: int | None) -> None:
     size = dict(zip("abcden", (2, 3, 5, 7, 11, 4)))
     terms = equation.split("->")[0].split(",")
     operands = [meta(*(size[c] for c in term), grad=i != frozen) for i, term in enumerate(terms)]
-    with torch.backends.opt_einsum.flags(enabled=False):
+    with left_to_right():
         found = backward_cost(torch.einsum, equation, *operands)
         assert found.macs == torch_backward_macs(torch.einsum, equation, *operands)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fxprof.report import Cost, Shape
 from fxprof.rules import RULES
-from tests.rules.oracle import cost, meta, torch_macs
+from tests.rules.oracle import cost, left_to_right, meta, torch_macs
 from tests.rules.strategies import shapes, sizes, with_torch
 
 einsum, matmul = RULES["einsum"], RULES["matmul"]
@@ -103,7 +103,7 @@ def test_einsum_agrees_with_torch(equation: str) -> None:
     for term in terms:
         letters = term.replace("...", "+")
         operands.append(meta(*(s for c in letters for s in ((3, 19) if c == "+" else (size[c],)))))
-    with torch.backends.opt_einsum.flags(enabled=False):
+    with left_to_right():
         assert cost(torch.einsum, equation, *operands).macs == torch_macs(torch.einsum, equation, *operands)
 
 

@@ -111,11 +111,7 @@ CALLS = {
     "rms norm": (F.rms_norm, (3, 5), (5,)),
     "layer norm": (F.layer_norm, (3, 4, 5), (4, 5)),
     "group norm": (F.group_norm, (3, 6, 5), 2),
-    "glu": (F.glu, (3, 6)),
-    "addr": (torch.addr, (3, 5), (3,), (5,)),
     "kron": (torch.kron, (3, 5), (2, 2)),
-    "lerp": (torch.lerp, (3, 5), (3, 5), 0.5),
-    "cross": (torch.linalg.cross, (5, 3), (5, 3)),
     "dropout": (F.dropout, (3, 5)),
 }  # fmt: skip
 PLAIN = {"rms norm": {1}, "layer norm": {1}}

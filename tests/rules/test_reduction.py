@@ -188,6 +188,15 @@ def test_cross_entropy_is_log_softmax_and_nll(shape: Shape, weighted: bool, redu
     )
 
 
+def test_nll_by_hand() -> None:
+    """Three targets are negated, weighted, and averaged over the weights that are added up."""
+    rule, x, y = RULES["nll_loss"], (3, 5), (3,)
+    assert rule(x, y, reduction="none", out=(3,)).flops == 3
+    assert rule(x, y, out=()).flops == 3 + 2 + 1
+    assert rule(x, y, (5,), reduction="sum", out=()).flops == 3 + 3 + 2
+    assert rule(x, y, (5,), out=()).flops == 3 + 3 + 3 + 2 + 1
+
+
 def test_cross_entropy_on_probabilities_reads_every_class() -> None:
     """Probabilities cost a product and a sum over all classes, like the ops they are made of up to the last two."""
     x = meta(3, 5)

@@ -1,20 +1,18 @@
-"""Models for the tracing tests: one of every torchvision family, and small ones made on the spot."""
+"""One torchvision model of every family, for the tests that trace real ones."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 import torchvision
-from torch import nn
 
 from fxprof.report import TensorSpec
 from fxprof.zoo import Built, build
 
 
 def smallest_of_each_family() -> dict[str, str]:
-    """torchvision source file -> its model with the fewest parameters."""
+    """Torchvision source file -> its model with the fewest parameters."""
     found: dict[str, tuple[int, str]] = {}
     for name in torchvision.models.list_models():
         family = torchvision.models.get_model_builder(name).__module__.removeprefix("torchvision.models.")
@@ -24,7 +22,9 @@ def smallest_of_each_family() -> dict[str, str]:
 
 
 FAMILIES = smallest_of_each_family()
-EXECUTABLE = {family: name for family, name in FAMILIES.items() if not family.startswith(("detection", "optical_flow", "video"))}
+EXECUTABLE = {
+    family: name for family, name in FAMILIES.items() if not family.startswith(("detection", "optical_flow", "video"))
+}
 
 
 def small(name: str, device: str = "cpu") -> Built:
@@ -42,14 +42,6 @@ def shrunk(item: Any) -> Any:
         height, width = (size // 32 * 8 for size in item.shape[-2:])
         return TensorSpec((*item.shape[:-2], max(height, 128), max(width, 128)), item.dtype)
     return item
-
-
-def module(forward: Callable[..., Any], **attributes: Any) -> nn.Module:
-    """A module with these attributes whose forward is the given function of (self, ...)."""
-    made = type("Made", (nn.Module,), {"forward": forward})()
-    for name, value in attributes.items():
-        setattr(made, name, value)
-    return made
 
 
 def random_like(spec: Any) -> Any:

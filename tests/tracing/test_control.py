@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import fxprof
 from fxprof import TensorSpec
-from tests.tracing.models import module
+from tests.tracing.made import module
 
 
 def linear() -> nn.Linear:
@@ -102,7 +102,9 @@ def test_a_number_without_any_bound_is_an_error_that_says_what_to_do() -> None:
     """No size is made up."""
     model = module(lambda self, x: self.fc(x[: int(x.sum().long())]), fc=linear())
 
-    with pytest.raises(fxprof.DataDependentError, match=r"largest value is not known; .*bounds=\{'test_control.py:\d+': \.\.\.\}"):
+    with pytest.raises(
+        fxprof.DataDependentError, match=r"largest value is not known; .*bounds=\{'test_control.py:\d+': \.\.\.\}"
+    ):
         fxprof.analyze(model, (5, 4))
 
 
@@ -152,7 +154,9 @@ def test_strict_refuses_assumptions_and_unknown_ops() -> None:
     """One error names them all and what to do."""
     model = module(lambda self, x: torch.linalg.svd(x[x[:, 0] > 0])[1], fc=linear())
 
-    with pytest.raises(fxprof.UncountedError, match=r"no rule for 'svd' \(1 calls.*number of elements found.*at most 5"):
+    with pytest.raises(
+        fxprof.UncountedError, match=r"no rule for 'svd' \(1 calls.*number of elements found.*at most 5"
+    ):
         fxprof.analyze(model, (5, 4), strict=True)
 
 

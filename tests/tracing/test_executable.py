@@ -8,42 +8,12 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils._pytree import tree_leaves
 
 import fxprof
-from tests.tracing.models import EXECUTABLE, module, random_like, small
-
-
-def tensors(result: Any) -> list[Tensor]:
-    """The tensors in a result, dataclasses opened."""
-    if dataclasses.is_dataclass(result):
-        result = [getattr(result, entry.name) for entry in dataclasses.fields(result)]
-    return [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
-
-
-def assert_same(model: nn.Module, graph_module: fx.GraphModule, *args: Any, **kwargs: Any) -> None:
-    """Both return the same numbers in the same structure, from the same random state."""
-    with torch.no_grad():
-        torch.manual_seed(0)
-        expected = model(*args, **kwargs)
-        torch.manual_seed(0)
-        actual = graph_module(*args, **kwargs)
-    assert type(actual) is type(expected)
-    pairs = list(zip(tensors(expected), tensors(actual), strict=True))
-    assert pairs
-    assert all(torch.equal(a, b) for a, b in pairs)
-
-
-@pytest.mark.parametrize("family", EXECUTABLE)
-def test_the_graph_of_every_family_returns_what_the_model_returns(family: str) -> None:
-    """Classification, segmentation and quantizable models, on random input, to the last bit."""
-    made = small(EXECUTABLE[family])
-    made.model.eval()
-    graph_module = fxprof.trace(made.model, *made.inputs)
-
-    assert_same(made.model, graph_module, *random_like(made.inputs))
+from tests.tracing.made import module
+from tests.tracing.same import assert_same
 
 
 def test_the_graph_in_train_mode_draws_the_same_dropout() -> None:
@@ -109,7 +79,9 @@ FORWARDS = {
     "attributes": lambda self, x: self.fc(x).T @ x.mT.T,
     "constants": lambda self, x: self.fc(x) + torch.tensor([1.0, 2.0, 3.0, 4.0]) * torch.arange(4) + self.table,
     "control data": lambda self, x: self.fc(x) * (len(torch.ones(5).nonzero()) + int(torch.arange(4).max())),
-    "new tensors": lambda self, x: torch.cat([self.fc(x), x.new_zeros(2, 1), torch.full((2, 1), 0.5, device=x.device)], 1),
+    "new tensors": lambda self, x: torch.cat(
+        [self.fc(x), x.new_zeros(2, 1), torch.full((2, 1), 0.5, device=x.device)], 1
+    ),
     "tuple results": lambda self, x: [*self.fc(x).split(2, dim=1), *x.topk(2), x.max(dim=1)[0], *x.unbind(0)],
     "einsum and where": lambda self, x: torch.where(x[:, :1] > 0, torch.einsum("bi,bj->bij", x, x).sum(-1), 0.0),
     "masked": lambda self, x: x[x > 0].sum() + self.fc(x).masked_fill(self.fc(x) < 0, 1.0).sum(),
@@ -134,7 +106,7 @@ def test_whatever_forward_does_and_returns_the_graph_does_too(name: str) -> None
     assert_same(model, fxprof.trace(model, (2, 3)), torch.randn(2, 3))
 
 
-INPUTS = {
+INPUTS: dict[str, tuple[Any, Any, Any]] = {
     "several": (lambda self, x, y: self.fc(x) + y, ((2, 3), (2, 4)), {}),
     "nested": (lambda self, x: self.fc(x[0]["a"]) + x[1][0], ([{"a": (2, 3)}, ((2, 4),)],), {}),
     "none and numbers": (lambda self, x, y, z: self.fc(x) * z if y is None else x, ((2, 3), None, 3.0), {}),
@@ -142,7 +114,7 @@ INPUTS = {
     "keywords": (lambda self, x, y=None, z=None: self.fc(x) + z, ((2, 3),), {"z": (2, 4)}),
     "variadic": (lambda self, *xs: self.fc(xs[0]) + xs[1], ((2, 3), (2, 4)), {}),
     "variadic keywords": (lambda self, **xs: self.fc(xs["a"]), (), {"a": (2, 3)}),
-    "dataclass": (lambda self, x: self.fc(x.logits) + x.hidden[0], (Answer((2, 3), [(2, 4)]),), {}),  # type: ignore[arg-type]
+    "dataclass": (lambda self, x: self.fc(x.logits) + x.hidden[0], (Answer((2, 3), [(2, 4)]),), {}),  # type: ignore[arg-type,list-item]
     "named tuple": (lambda self, x: self.fc(x.left), (Pair((2, 3), None),), {}),  # type: ignore[arg-type]
 }
 

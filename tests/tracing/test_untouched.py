@@ -13,86 +13,8 @@ import torch
 from torch import Tensor, nn
 
 import fxprof
-from tests.tracing.models import FAMILIES, module, small
-
-
-def fingerprint(model: nn.Module) -> dict[str, Any]:
-    """Everything that must not change, by identity where identity matters."""
-    state: dict[str, Any] = {}
-    for path, part in model.named_modules(remove_duplicate=False):
-        for key, value in vars(part).items():
-            state[f"{path}:{key}"] = id(value)
-            if isinstance(value, dict):  # parameters, buffers, modules, every kind of hook
-                state[f"{path}:{key}:items"] = [(name, id(item)) for name, item in value.items()]
-            elif isinstance(value, (list, set)):
-                state[f"{path}:{key}:items"] = [id(item) for item in value]
-        state[f"{path}:training"] = part.training
-    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        state[f"tensor:{name}"] = (id(tensor), tensor._version, tensor.requires_grad, tensor.data_ptr(), tensor.grad is None)
-    return state
-
-
-def process() -> dict[str, Any]:
-    """Generators, defaults and the functions that other tools like to patch."""
-    spaces = {"torch": torch, "functional": nn.functional, "Tensor": Tensor, "Module": nn.Module, "linalg": torch.linalg}
-    patched = {f"{name}.{key}": id(value) for name, space in spaces.items() for key, value in vars(space).items()}
-    return {
-        "torch": torch.get_rng_state().tolist(),
-        "python": random.getstate(),
-        "numpy": np.random.get_state()[1].tolist(),
-        "dtype": torch.get_default_dtype(),
-        "device": torch.get_default_device(),
-        "grad": torch.is_grad_enabled(),
-        "inference": torch.is_inference_mode_enabled(),
-        "modes": torch.overrides._len_torch_function_stack() if hasattr(torch.overrides, "_len_torch_function_stack") else 0,
-        **{key: value for key, value in patched.items() if not key.startswith("torch._")},
-    }
-
-
-def warmed_up() -> None:
-    """torch fills in some of its own attributes on the first use of a function."""
-    fxprof.analyze(nn.Conv2d(1, 1, 1), (1, 1, 1, 1))
-
-
-@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
-@pytest.mark.parametrize("family", FAMILIES)
-def test_every_torchvision_family_is_left_untouched(family: str, training: bool) -> None:
-    """Modules, tensors, hooks, flags, generators, defaults and torch's functions are as before."""
-    made = small(FAMILIES[family])
-    made.model.train(training)
-    next(iter(made.model.children())).train(not training)  # a mixed state must survive too
-    warmed_up()
-    before = fingerprint(made.model), process()
-
-    try:
-        report = fxprof.analyze(made.model, *made.inputs)
-    except fxprof.TraceError as err:  # a detector in train mode asks for targets
-        assert training and "targets should not be none" in str(err)
-    else:
-        assert report.macs > 0
-
-    assert (fingerprint(made.model), process()) == before
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_forward_that_raises_midway_leaves_it_untouched(family: str) -> None:
-    """The same when one of the last modules raises."""
-    made = small(FAMILIES[family])
-    made.model.eval()
-    leaves = [part for part in made.model.modules() if not list(part.children())]
-
-    def stop(*_: Any) -> None:
-        raise ValueError("stopped midway")
-
-    handle = leaves[len(leaves) // 2].register_forward_pre_hook(stop)
-    warmed_up()
-    before = fingerprint(made.model), process()
-
-    with pytest.raises(fxprof.TraceError, match="stopped midway"):
-        fxprof.analyze(made.model, *made.inputs)
-
-    assert (fingerprint(made.model), process()) == before
-    handle.remove()
+from tests.tracing.made import module
+from tests.tracing.same import fingerprint, process, warmed_up
 
 
 class Hostile(nn.Module):
@@ -103,6 +25,7 @@ class Hostile(nn.Module):
         self.fails = fails
         self.layer = nn.Linear(4, 4)
         self.norm = nn.BatchNorm1d(4)
+        self.count: Tensor
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
         self.history: list[Any] = [1]
         self.cache: dict[str, Any] = {"nested": {"deep": []}}

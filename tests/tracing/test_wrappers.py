@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 from torch.nn.utils import parametrizations, prune
 
 import fxprof
-from tests.tracing.models import module, small
+from tests.tracing.made import module
 
 
 class Net(nn.Module):
@@ -47,7 +47,7 @@ VARIANTS: dict[str, Callable[[nn.Module], Any]] = {
     "channels last": lambda m: m.to(memory_format=torch.channels_last),
     "DataParallel": nn.DataParallel,
     "compiled": torch.compile,
-    "compiled in place": lambda m: (m.compile(), m)[1],
+    "compiled in place": lambda m: m.compile() or m,  # type: ignore[func-returns-value]
     "compiled DataParallel": lambda m: torch.compile(nn.DataParallel(m)),
     "copied": copy.deepcopy,
 }
@@ -65,22 +65,6 @@ def test_the_count_does_not_depend_on_how_the_model_is_held(name: str) -> None:
     assert report.macs == expected.macs == MACS
     assert report.params == expected.params == sum(p.numel() for p in plain.parameters())
     assert not report.uncounted
-
-
-@pytest.mark.parametrize("name", ["resnet18", "swin_t", "vit_b_16", "mobilenet_v3_small"])
-def test_real_models_count_the_same_on_every_device_and_in_every_mode(name: str) -> None:
-    """CPU, meta, train, eval, bfloat16."""
-    made = small(name)
-    reports = [
-        fxprof.analyze(model, *made.inputs)
-        for model in (
-            made.model.eval(), made.model.train(), small(name, "meta").model, made.model.to(torch.bfloat16),
-            made.model.to("meta"),
-        )
-    ]  # fmt: skip
-
-    assert len({report.macs for report in reports}) == 1
-    assert len({report.params for report in reports}) == 1
 
 
 def test_sizes_in_bytes_follow_the_dtype() -> None:
@@ -130,7 +114,9 @@ def test_graph_modules_and_exported_programs_are_models_too() -> None:
     exported = torch.export.export(plain, (torch.randn(3, 10),))
     own = fxprof.trace(plain, (3, 10))
 
-    assert {fxprof.analyze(model, (3, 10)).macs for model in (plain, traced, exported, own)} == {3 * 10 * 10 + 3 * 10 * 5}
+    assert {fxprof.analyze(model, (3, 10)).macs for model in (plain, traced, exported, own)} == {
+        3 * 10 * 10 + 3 * 10 * 5
+    }
 
 
 PARAMETRIZED: dict[str, Callable[[nn.Module], nn.Module]] = {
@@ -154,7 +140,11 @@ BAD = {
     "a class": (nn.Linear, ((2, 3),), "model must be an nn.Module instance, got the class Linear"),
     "not a module": (lambda x: x, ((2, 3),), "model must be an nn.Module, got function"),
     "lazy": (nn.LazyLinear(4), ((2, 3),), "every parameter must have a shape, but 'weight' is a lazy one"),
-    "too many": (nn.Linear(3, 4), ((2, 3), (2,)), r"the inputs must fit Linear.forward\(.*too many positional arguments, got 2 inputs"),
+    "too many": (
+        nn.Linear(3, 4),
+        ((2, 3), (2,)),
+        r"the inputs must fit Linear.forward\(.*too many positional arguments, got 2 inputs",
+    ),
     "too few": (nn.Bilinear(3, 4, 5), ((2, 3),), "missing a required argument: 'input2', got 1 input"),
     "wrong size": (nn.Sequential(nn.Linear(3, 4), nn.Linear(5, 6)), ((2, 3),), r"1 \(Linear\) raised RuntimeError"),
     "negative": (nn.Linear(3, 4), ((-1, 3),), r"sizes >= 0, got \(-1, 3\)"),

@@ -1,0 +1,61 @@
+"""Where in the model's code the trace is: the source line, found on the Python stack."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from types import CodeType, FrameType
+from typing import Any
+
+import torch
+
+_TORCH = torch.__path__[0] + "/"
+_FXPROF = __file__.rpartition("/")[0] + "/"
+# Code that torch runs to find the shape of a result.
+_KERNELS = tuple(_TORCH + part for part in ("_meta_registrations", "_refs/", "_prims", "_decomp/", "_library/"))
+_kinds: dict[CodeType, str] = {}
+
+
+def code_kind(code: CodeType) -> str:
+    """Whose code it is: "user", "library" (torch's and fxprof's own), a module's "forward", a meta "kernel"."""
+    kind = _kinds.get(code)
+    if kind is None:
+        name = code.co_filename
+        if name.startswith(_KERNELS):
+            kind = "kernel"
+        elif name.startswith(_TORCH + "nn/modules") and code.co_name == "forward":
+            kind = "forward"
+        else:
+            kind = "library" if name.startswith((_TORCH, _FXPROF, "<frozen")) else "user"
+        _kinds[code] = kind
+    return kind
+
+
+def user_frame() -> FrameType | None:
+    """The innermost frame of the model's own code; of torch's modules where there is none.
+
+    A meta kernel's frame is a sign that TorchScript or C++ has called the kernel behind the tracer's back.
+    """
+    fallback = None
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code is not _BOTTOM:
+        kind = code_kind(frame.f_code)
+        if kind in ("user", "kernel"):
+            return frame
+        if kind == "forward" and fallback is None:
+            fallback = frame
+        frame = frame.f_back
+    return fallback
+
+
+def source_of(frame: FrameType | None) -> tuple[str, int]:
+    """File and line of a frame; ``("", 0)`` for none."""
+    return ("", 0) if frame is None else (frame.f_code.co_filename, frame.f_lineno)
+
+
+def run_forward(model: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call the model. Frames below this one are the caller's, not the model's."""
+    return model(*args, **kwargs)
+
+
+_BOTTOM = run_forward.__code__

@@ -1,0 +1,113 @@
+"""Which module is being called: paths, the stack of calls, and what each call returned.
+
+Calls are seen through ``_compiled_call_impl``, the slot that torch itself provides on each module
+instance for replacing its call; it is set for the time of the trace on this model's modules only.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from fxprof.tracing.values import tensors_in
+
+
+@dataclass
+class ModuleCall:
+    """One call of a module, and the tensors it returned."""
+
+    path: str
+    outputs: tuple[Tensor, ...] = ()
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A module being called; ``stack`` is the ``nn_module_stack`` of the nodes made in it."""
+
+    path: str
+    stack: dict[str, tuple[str, str]]
+
+
+class ModuleStack:
+    """The modules of one model and the calls in progress, on the thread that traces."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.calls: list[ModuleCall] = []
+        self.failed_in: Frame | None = None
+        self._names: dict[nn.Module, list[str]] = {}
+        for path, module in model.named_modules(remove_duplicate=False):
+            self._names.setdefault(module, []).append(path)
+        behind = ((module, getattr(module, "_orig_mod", None)) for module in self._names)
+        self._behind = {module: original for module, original in behind if isinstance(original, nn.Module)}
+        self._frames = [Frame("", {})]
+        self._counts: dict[str, int] = {}
+        self._thread = threading.get_ident()
+
+    @property
+    def current(self) -> Frame:
+        """The innermost module being called."""
+        return self._frames[-1]
+
+    def intercept(self) -> None:
+        """Route the calls of the model's modules through here; ``untouched`` takes it back."""
+        for module in self._names:
+            vars(module)["_compiled_call_impl"] = _Call(self, module)
+
+    def call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call ``module`` with its path on the stack; other threads just call it."""
+        if threading.get_ident() != self._thread:
+            return module._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
+        if module in self._behind:  # a torch.compile wrapper
+            return self._behind[module](*args, **kwargs)
+        frame = self._enter(module)
+        call = ModuleCall(frame.path)
+        self.calls.append(call)
+        self._frames.append(frame)
+        try:
+            result = module._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
+        except Exception:
+            self.failed_in = self.failed_in or frame
+            raise
+        finally:
+            self._frames.pop()
+        call.outputs = tuple(tensors_in(result))
+        return result
+
+    def _enter(self, module: nn.Module) -> Frame:
+        parent = self.current
+        names = self._names[module]
+        # A module with several names goes by the one below its caller.
+        path = names[0] if len(names) == 1 else max(names, key=lambda name: _common(name, parent.path))
+        count = self._counts[path] = self._counts.get(path, 0) + 1
+        key = f"L__self__{path}" if count == 1 else f"L__self__{path}@{count - 1}"
+        kind = type(module)
+        return Frame(path, {**parent.stack, key: (path, f"{kind.__module__}.{kind.__qualname__}")})
+
+
+class _Call:
+    """What stands in a module's ``_compiled_call_impl`` during the trace."""
+
+    __slots__ = ("_module", "_stack")
+
+    def __init__(self, stack: ModuleStack, module: nn.Module) -> None:
+        self._stack = stack
+        self._module = module
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._stack.call(self._module, args, kwargs)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> None:
+        return None  # a copied module is another module: it is called as usual
+
+
+def _common(name: str, parent: str) -> int:
+    """How many leading parts two paths share."""
+    count = 0
+    for a, b in zip(name.split("."), parent.split(".")):
+        if a != b:
+            break
+        count += 1
+    return count

@@ -1,0 +1,120 @@
+"""Graph nodes with their metadata: shape, module, source line, memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from types import MethodDescriptorType, WrapperDescriptorType
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.fx.passes.shape_prop import TensorMetadata
+
+from fxprof.tracing.location import code_kind, source_of, user_frame
+from fxprof.tracing.modules import ModuleStack
+from fxprof.tracing.names import OPERATORS, REFLECTED
+
+_CONSTANTS = frozenset([bool, int, float, str, type(None), complex, torch.dtype, torch.device, type(...)])
+
+
+class HiddenCall(Exception):
+    """Something made a tensor below the torch-function level; trace again with ``see_dispatch``."""
+
+
+class Nodes:
+    """Adds nodes to the graph; ``attributes`` maps each get_attr target to its object."""
+
+    def __init__(self, modules: ModuleStack) -> None:
+        self.graph = fx.Graph()
+        self.attributes: dict[str, Any] = {}
+        self.missed_calls = False
+        self._modules = modules
+
+    def placeholder(self, name: str) -> fx.Node:
+        """A node for an argument of forward."""
+        node = self.graph.placeholder(name)
+        node.meta.update(nn_module_stack={}, module_path="", source=("", 0))
+        return node
+
+    def attribute(self, name: str, item: Any) -> fx.Node:
+        """A node for something the model owns, by its qualified name."""
+        self.attributes[name] = item
+        return self._placed(self.graph.get_attr(name))
+
+    def unnamed(self, prefix: str, item: Any) -> fx.Node:
+        """A node for an object the model has no name for."""
+        return self.attribute(f"{prefix}{sum(key.startswith(prefix) for key in self.attributes)}", item)
+
+    def call(self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> fx.Node:
+        """A node for a call: an operator, a method or a function, whichever reads best."""
+        if not kwargs and len(args) == 2 and name in REFLECTED:
+            return self._placed(self.graph.call_function(REFLECTED[name], (args[1], args[0])))
+        if not _is_method(func, name):
+            return self._placed(self.graph.call_function(func, args, kwargs))
+        if not kwargs and (name, len(args)) in OPERATORS:
+            return self._placed(self.graph.call_function(OPERATORS[name, len(args)], args))
+        return self._placed(self.graph.call_method(name, args, kwargs))
+
+    def constant(self, item: Any) -> Any:
+        """An argument that is neither a tensor nor a container, in a form that the graph's code can hold."""
+        if type(item) in _CONSTANTS or isinstance(item, (torch.layout, torch.memory_format, range, type, Enum)):
+            return item
+        if hasattr(item, "tolist") and hasattr(item, "dtype"):  # NumPy's
+            return item.tolist()
+        for plain in (bool, int, float, str):
+            if isinstance(item, plain):
+                return plain(item)
+        return self.unnamed("_constant", item)
+
+    def describe(self, node: fx.Node, result: Any) -> None:
+        """Attach the shapes and the memory of what the node returns."""
+        node.meta["tensor_meta"] = metadata(result)
+        node.meta["storage"] = storages(result)
+
+    def hidden(self) -> None:
+        """Stop this attempt; the flag stays when TorchScript or the model's own code swallows the exception."""
+        self.missed_calls = True
+        raise HiddenCall
+
+    def _placed(self, node: fx.Node) -> fx.Node:
+        frame = user_frame()
+        if frame is not None and code_kind(frame.f_code) == "kernel":
+            self.hidden()
+        current = self._modules.current
+        meta = node.meta
+        meta["nn_module_stack"] = current.stack
+        meta["module_path"] = current.path
+        meta["source"] = source_of(frame)
+        meta["grad_enabled"] = torch.is_grad_enabled()
+        return node
+
+
+def _is_method(func: Callable[..., Any], name: str) -> bool:
+    if isinstance(func, (MethodDescriptorType, WrapperDescriptorType)):
+        return True
+    in_tensor = getattr(func, "__module__", "") == "torch._tensor" and hasattr(Tensor, name)
+    return in_tensor or getattr(Tensor, name, None) is func
+
+
+def metadata(result: Any) -> Any:
+    """What ShapeProp puts into ``tensor_meta``."""
+    if isinstance(result, Tensor):
+        stride = result.stride() if result.layout is torch.strided else ()
+        return TensorMetadata(result.shape, result.dtype, result.requires_grad, stride, None, result.is_quantized, {})
+    if isinstance(result, (tuple, list)):
+        return tuple([metadata(item) for item in result])
+    if isinstance(result, dict):
+        return {key: metadata(item) for key, item in result.items()}
+    return result
+
+
+def storages(result: Any) -> Any:
+    """Identities of the memory that a result lives in, in the same nesting; views share one."""
+    if isinstance(result, Tensor):
+        return result.untyped_storage()._cdata if result.layout is torch.strided else id(result)
+    if isinstance(result, (tuple, list)):
+        return tuple([storages(item) for item in result])
+    if isinstance(result, dict):
+        return tuple([storages(item) for item in result.values()])
+    return None

@@ -1,0 +1,170 @@
+"""The values of one trace, by the identity of the tensor that the model's code holds."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from fxprof.tracing.nodes import Nodes, storages
+from fxprof.tracing.spans import Span, union
+from fxprof.tracing.values import Value, meta_twin, small_enough
+
+SpanOf = Callable[[Tensor, int], "Span | None"]
+
+
+class Store:
+    """Finds, makes and updates values; knows which tensors are the model's own."""
+
+    def __init__(self, model: nn.Module, nodes: Nodes, *, all_seen: bool) -> None:
+        self._nodes = nodes
+        self._all_seen = all_seen  # no tensor can come from below the torch-function level
+        self._values: dict[int, Value] = {}
+        self._kept: list[Tensor] = []  # so that no id is used again
+        self._unknown_memory: set[int] = set()
+        self._names: dict[int, str] = {}
+        for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+            self._names.setdefault(id(tensor), name)
+
+    def __getitem__(self, tensor: Tensor) -> Value:
+        value = self._values.get(id(tensor))
+        if value is None:
+            value = self._foreign(tensor)
+        if self._unknown_memory and value.real is not None and storages(value.real) in self._unknown_memory:
+            value.real = None
+        return value
+
+    def add(self, value: Value) -> Value:
+        """Register a value under its handle."""
+        self._values[id(value.handle)] = value
+        self._kept.append(value.handle)
+        return value
+
+    def argument(self, item: Any, values: list[Value]) -> Any:
+        """Replace the tensors of an argument by their nodes, collecting their values."""
+        if isinstance(item, Tensor):
+            value = self[item]
+            values.append(value)
+            return value.graph_node()
+        if isinstance(item, (tuple, list)):
+            items = [self.argument(x, values) for x in item]
+            return tuple(items) if isinstance(item, tuple) else items
+        if isinstance(item, dict):
+            return {key: self.argument(x, values) for key, x in item.items()}
+        if isinstance(item, slice):
+            return slice(*(self.argument(x, values) for x in (item.start, item.stop, item.step)))
+        return self._nodes.constant(item)
+
+    # -- what the trace has not made -----------------------------------------------------------------
+
+    def _foreign(self, tensor: Tensor) -> Value:
+        """A parameter, a buffer, a constant, or a view made behind the trace's back."""
+        name = self._names.get(id(tensor))
+        if name is None and tensor.is_meta:
+            if (alias := self._alias(tensor)) is not None:
+                return alias
+            if not self._all_seen:
+                self._nodes.hidden()
+        node = self._nodes.attribute(name, tensor) if name else self._nodes.unnamed("_tensor_constant", tensor)
+        real = tensor.detach().to("cpu", copy=True) if _readable(tensor, name is not None) else None
+        value = self.add(Value(tensor, real=real, node=node))
+        value.meta = meta_twin(tensor)
+        self._nodes.describe(node, value.meta)
+        node.meta["storage"] = storages((value.meta, real))
+        self._values[id(value.meta)] = value
+        if real is not None:
+            self._values[id(real)] = value
+        return value
+
+    def _alias(self, tensor: Tensor) -> Value | None:
+        """The value whose memory a new Python object shares, as ``nn.Parameter(x)`` does."""
+        memory = storages(tensor)
+        for value in self._values.values():
+            handle = value.handle
+            if handle.is_meta and handle.shape == tensor.shape and storages(handle) == memory:
+                return self.add(Value(tensor, make_node=value.graph_node, assumed=value.assumed, span=value.span))
+        return None
+
+    # -- results -------------------------------------------------------------------------------------
+
+    def adopt(self, result: Any, node: fx.Node, span_of: SpanOf, *, assumed: bool = False) -> Any:
+        """Make values of what ``node`` returned, and give what the model's code shall hold."""
+        self._nodes.describe(node, result)
+        position = -1
+
+        def adopt_one(tensor: Tensor, make_node: Callable[[], fx.Node] | None) -> Tensor:
+            nonlocal position
+            position += 1
+            span = span_of(tensor, position) if tensor.is_meta else None
+            made = None if make_node else node
+            known = self._values.get(id(tensor))
+            if known is None:
+                real = None if tensor.is_meta else tensor
+                self.add(Value(tensor, real=real, node=made, make_node=make_node, assumed=assumed, span=span))
+                return tensor
+            known.node, known.make_node, known.span = made, make_node, span  # in place, or handed through
+            return known.handle
+
+        if isinstance(result, Tensor):
+            return adopt_one(result, None)
+        return self._adopt_each(result, lambda: node, adopt_one)
+
+    def _adopt_each(self, result: Any, node: Callable[[], fx.Node], adopt_one: Callable[..., Tensor]) -> Any:
+        """Adopt the tensors of a tuple, list or dict; their getitem nodes appear when they are used."""
+
+        def element(key: Any, item: Any) -> Any:
+            made: list[fx.Node] = []
+
+            def make() -> fx.Node:
+                if not made:
+                    made.append(self._nodes.call(operator.getitem, "getitem", (node(), key), {}))
+                    self._nodes.describe(made[0], item)
+                return made[0]
+
+            return adopt_one(item, make) if isinstance(item, Tensor) else self._adopt_each(item, make, adopt_one)
+
+        if isinstance(result, dict):
+            return {key: element(key, item) for key, item in result.items()}
+        if isinstance(result, (tuple, list)):
+            items = [element(i, item) for i, item in enumerate(result)]
+            same = all(a is b for a, b in zip(items, result))
+            return result if same else type(result)(items)
+        return result
+
+    # -- changes -------------------------------------------------------------------------------------
+
+    def write(self, written: Any, new: Any, known: bool) -> None:
+        """A call wrote to a tensor; ``new`` is what an item assignment put there, ``known`` if all of it is data."""
+        for tensor in [written] if isinstance(written, Tensor) else [t for t in written if isinstance(t, Tensor)]:
+            value = self[tensor]
+            if known:
+                value.span = None
+                continue
+            if new is not None:  # other writes return the tensor, and get its span with it
+                value.span = union([value.known_span(), self.span(new)])
+            if value.real is not None:  # an abstract tensor was written into control data, and so into its views
+                self._unknown_memory.add(storages(value.real))
+                value.real = None
+
+    def replace_data(self, tensor: Tensor, new: Tensor) -> None:
+        """``tensor.data = new``: the handle stays, the value is another's."""
+        value, source = self[tensor], self[new]
+        value.node, value.make_node, value.real, value.span = source.graph_node(), None, source.real, source.span
+        value.meta = source.meta
+
+    def span(self, item: Any) -> Span | None:
+        """Bounds of the numbers in an argument."""
+        if isinstance(item, Tensor):
+            return self[item].known_span()
+        return (item, item) if isinstance(item, (bool, int, float)) else None
+
+
+def _readable(tensor: Tensor, registered: bool) -> bool:
+    """Whether a tensor of the model's is control data: integers, and constants that are no weights."""
+    if tensor.is_meta or tensor.layout is not torch.strided or tensor.is_quantized:
+        return False
+    floating = tensor.dtype.is_floating_point or tensor.dtype.is_complex
+    return tensor.numel() <= 1 if floating and registered else small_enough(tensor.shape, tensor.dtype)
