@@ -4,6 +4,7 @@
       InputError                an argument, an input or a file is not what it must be
       TraceError                the model's forward could not be traced
         DataDependentError      it needs a value that only a real forward would know
+      RuleError                 a rule could not be applied to a call, or gave no Cost
       UncountedError            strict=True and something has no exact count
 
 A message states what must hold, what was got, where, and what to do next.
@@ -26,6 +27,10 @@ class TraceError(FxprofError):
 
 class DataDependentError(TraceError):
     """The forward needs a value (a size, a branch) that depends on the data."""
+
+
+class RuleError(FxprofError):
+    """A rule could not be applied to a call, or returned something that is no Cost."""
 
 
 class UncountedError(FxprofError):

@@ -18,16 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch._ops import OpOverload, OpOverloadPacket
 
-from fxprof.errors import FxprofError, InputError
+from fxprof.errors import InputError, RuleError
 from fxprof.report import Cost
 from fxprof.rules import RULES, Rule, free
 from fxprof.rules.backward import backward
 from fxprof.rules.unruled import DECOMPOSED, UNCOUNTED
-
-
-class RuleError(FxprofError):
-    """A rule could not be called with the arguments of an op, or raised."""
-
 
 # Other spellings -> canonical name. In-place and dunder spellings need no entry.
 ALIASES: Mapping[str, str] = {

@@ -137,7 +137,7 @@ def test_interrupt(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["report", "no.json"], "cannot read 'no.json': No such file or directory"),
         (["report", "text.json"], "'text.json' must be a report saved by fxprof: JSONDecodeError"),
         (["report", "other.json"], "a saved report must have format 1, got None"),
-        (["report", "torn.json"], "must be a report saved by fxprof: KeyError"),
+        (["report", "torn.json"], "a saved report must hold what Report.to_dict writes: KeyError"),
         (["report", "deep.json"], "'deep.json' must be a report saved by fxprof"),
         (["report", "report.json", "--input", "1,3"], "a saved report cannot be counted again: --input and --training"),
         (["report", "report.json", "-o", "out.xyz"], "no format goes with '.xyz': add --format json or table"),

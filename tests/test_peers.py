@@ -89,11 +89,21 @@ shared = linear()
 ATTENTION = 4 * 20 * 256 + 2 * 2 * 100 * 16
 
 CASES: dict[str, tuple[nn.Module, tuple[Any, ...], int]] = {
-    "B1 attention": (module(lambda self, x: self.a(x, x, x, need_weights=False)[0], a=attention()), ((2, 10, 16),), 26_880),
+    "B1 attention": (
+        module(lambda self, x: self.a(x, x, x, need_weights=False)[0], a=attention()),
+        ((2, 10, 16),),
+        26_880,
+    ),
     "B1 with weights": (module(lambda self, x: self.a(x, x, x)[0], a=attention()), ((2, 10, 16),), 26_880),
-    "B1 by keyword": (module(lambda self, x: self.a(query=x, key=x, value=x)[0], a=attention()), ((2, 10, 16),), 26_880),
+    "B1 by keyword": (
+        module(lambda self, x: self.a(query=x, key=x, value=x)[0], a=attention()),
+        ((2, 10, 16),),
+        26_880,
+    ),
     "B1 eval frozen": (
-        module(lambda self, x: self.a(x, x, x)[0], a=attention()).eval().requires_grad_(False), ((2, 10, 16),), 26_880,
+        module(lambda self, x: self.a(x, x, x)[0], a=attention()).eval().requires_grad_(False),
+        ((2, 10, 16),),
+        26_880,
     ),
     "B1 other widths": (
         module(lambda self, q, k, v: self.a(q, k, v)[0], a=attention(kdim=8, vdim=32)),
@@ -102,10 +112,14 @@ CASES: dict[str, tuple[nn.Module, tuple[Any, ...], int]] = {
     ),
     "B2 sdpa": (module(lambda self, q: F.scaled_dot_product_attention(q, q, q)), ((1, 4, 10, 8),), 6_400),
     "B2 grouped query": (
-        module(lambda self, q, kv: F.scaled_dot_product_attention(q, kv, kv, enable_gqa=True)), ((1, 8, 10, 4), (1, 2, 10, 4)), 6_400,
+        module(lambda self, q, kv: F.scaled_dot_product_attention(q, kv, kv, enable_gqa=True)),
+        ((1, 8, 10, 4), (1, 2, 10, 4)),
+        6_400,
     ),
     "B2 causal": (
-        module(lambda self, q: F.scaled_dot_product_attention(query=q, key=q, value=q, is_causal=True)), ((1, 4, 10, 8),), 6_400,
+        module(lambda self, q: F.scaled_dot_product_attention(query=q, key=q, value=q, is_causal=True)),
+        ((1, 4, 10, 8),),
+        6_400,
     ),
     "B3 operator": (module(lambda self, a, b: a @ b), ((2, 5, 6), (2, 6, 7)), 420),
     "B3 attention by hand": (module(by_hand, qkv=nn.Linear(16, 48), out=nn.Linear(16, 16)), ((2, 10, 16),), ATTENTION),
@@ -114,7 +128,11 @@ CASES: dict[str, tuple[nn.Module, tuple[Any, ...], int]] = {
     "B5 lstm": (nn.LSTM(8, 16, batch_first=True), ((2, 10, 8),), 30_720),
     "B5 bidirectional": (nn.LSTM(8, 16, 2, batch_first=True, bidirectional=True), ((2, 10, 8),), 184_320),
     "B5 gru": (nn.GRU(8, 16, batch_first=True), ((2, 10, 8),), 23_040),
-    "B5 packed": (module(packed, rnn=nn.LSTM(8, 16, batch_first=True)), ((2, 10, 8), torch.tensor([3, 10])), 13 * 4 * 16 * 24),
+    "B5 packed": (
+        module(packed, rnn=nn.LSTM(8, 16, batch_first=True)),
+        ((2, 10, 8), torch.tensor([3, 10])),
+        13 * 4 * 16 * 24,
+    ),
     "B6 cells": (module(steps, cell=nn.LSTMCell(8, 16)), ((2, 10, 8),), 30_720),
     "B7 no contraction": (nn.Sequential(nn.ReLU(), nn.GELU(), nn.Upsample(scale_factor=2)), ((1, 1, 160),), 0),
     "B8 batch 1": (nn.Conv2d(3, 8, 3, padding=1), ((1, 3, 8, 8),), 13_824),
@@ -125,14 +143,20 @@ CASES: dict[str, tuple[nn.Module, tuple[Any, ...], int]] = {
     "B11 two parents": (nn.Sequential(Shared(shared), Shared(shared)), ((3, 10),), 600),
     "B11 called twice": (module(lambda self, x: self.a(self.a(x)), a=linear()), ((3, 10),), 600),
     "B12 tied head": (tied(), (IDS,), 32_000),
-    "B13 own parameter": (module(lambda self, x: self.fc(x + self.p), fc=linear(16), p=nn.Parameter(torch.zeros(1, 10, 16))), ((1, 10, 16),), 2_560),
+    "B13 own parameter": (
+        module(lambda self, x: self.fc(x + self.p), fc=linear(16), p=nn.Parameter(torch.zeros(1, 10, 16))),
+        ((1, 10, 16),),
+        2_560,
+    ),
     "B13 unused branch": (module(lambda self, x: self.a(x), a=linear(), b=linear(100)), ((3, 10),), 300),
     "B13 weight by hand": (module(lambda self, x: F.linear(x, self.a.weight), a=linear()), ((3, 10),), 300),
     "B13 forward by hand": (module(lambda self, x: self.a.forward(x), a=linear()), ((3, 10),), 300),
     "B14 half frozen": (nn.Sequential(linear().requires_grad_(False), linear()), ((3, 10),), 600),
     "B15 encoder layer": (nn.TransformerEncoderLayer(16, 4, 64, batch_first=True), ((2, 10, 16),), 67_840),
     "B15 frozen": (
-        nn.TransformerEncoderLayer(16, 4, 64, batch_first=True).eval().requires_grad_(False), ((2, 10, 16),), 67_840,
+        nn.TransformerEncoderLayer(16, 4, 64, batch_first=True).eval().requires_grad_(False),
+        ((2, 10, 16),),
+        67_840,
     ),
     "B16 subclass": (type("MyLinear", (nn.Linear,), {})(10, 10, bias=False), ((3, 10),), 300),
     "B17 unbatched": (nn.Conv1d(4, 8, 3, padding=1, bias=False), ((4, 20),), 1_920),
@@ -141,7 +165,11 @@ CASES: dict[str, tuple[nn.Module, tuple[Any, ...], int]] = {
     "B19 one dict": (module(lambda self, d: self.a(d["x"]), a=linear()), ({"x": (3, 10)},), 300),
     "B19 child by keyword": (module(lambda self, x: self.a(input=x), a=linear()), ((3, 10),), 300),
     "B20 embedding": (nn.Embedding(100, 16), (IDS,), 0),
-    "B21 autograd function": (module(lambda self, x: Product.apply(x, self.w), w=nn.Parameter(torch.zeros(10, 10))), ((3, 10),), 300),
+    "B21 autograd function": (
+        module(lambda self, x: Product.apply(x, self.w), w=nn.Parameter(torch.zeros(10, 10))),
+        ((3, 10),),
+        300,
+    ),
     "depthwise": (nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=False), ((2, 8, 8, 8),), 9_216),
     "bilinear": (nn.Bilinear(4, 5, 6), ((3, 4), (3, 5)), 3 * 6 * 4 * 5 + 3 * 6 * 5),
 }  # fmt: skip
