@@ -84,7 +84,7 @@ class InputReader:
         node.meta["input"] = name
         dtype = self._dtype if spec.dtype is None else getattr(torch, spec.dtype)
         self.profiles.append(InputProfile(name, TensorSpec(spec.shape, dtype)))
-        if not dtype.is_floating_point and not dtype.is_complex and small_enough(torch.Size(spec.shape), dtype):
+        if not dtype.is_floating_point and not dtype.is_complex and small_enough(torch.Size(spec.shape)):
             real = torch.ones(spec.shape, dtype=dtype, device="cpu")
             return self._introduced(Value(real, real=real, node=node, assumed=True), node)
         return self._introduced(Value(torch.empty(spec.shape, dtype=dtype, device="meta"), node=node), node)
@@ -93,7 +93,7 @@ class InputReader:
         node.meta["input"] = name
         self.profiles.append(InputProfile(name, TensorSpec(tensor.shape, tensor.dtype)))
         integers = not tensor.dtype.is_floating_point and not tensor.dtype.is_complex
-        if integers and not tensor.is_meta and small_enough(tensor.shape, tensor.dtype):
+        if integers and not tensor.is_meta and small_enough(tensor.shape):
             real = tensor.detach().to("cpu", copy=True)
             return self._introduced(Value(real, real=real, node=node), node)
         return self._introduced(Value(meta_twin(tensor), node=node), node)

@@ -139,7 +139,7 @@ class Propagator:
             result = self._on_meta(call)
         except NotImplementedError:
             return True  # no meta kernel: its inputs are control data, hence small
-        return all(small_enough(tensor.shape, tensor.dtype) for tensor in tensors_in(result))
+        return all(small_enough(tensor.shape) for tensor in tensors_in(result))
 
     # -- what depends on data ----------------------------------------------------------------------
 

@@ -96,8 +96,12 @@ def _raw_span(
         and (position > 0 or op not in _CARRIED or source.dtype is torch.bool)
     ):
         return (0, max(_indexed_size(op, source, args, kwargs), 1) - 1)
-    if op in ("sum", "count_nonzero", "cumsum") and (source.dtype is torch.bool or op == "count_nonzero"):
-        return (0, source.numel())
+    if op == "count_nonzero":
+        return (0, source.numel() // max(out.numel(), 1))
+    if op in ("sum", "cumsum"):
+        return _summed(
+            spans(source), source.numel() // max(out.numel(), 1) if op == "sum" else max(source.shape, default=1)
+        )
     if op in _CARRIED or (op in ("long", "int", "type", "type_as") and not out.dtype.is_floating_point):
         return spans(source)
     if op in _JOINED:
@@ -108,6 +112,11 @@ def _raw_span(
         a, b = spans(args[0]), spans(args[1])
         return None if a is None or b is None else _ARITHMETIC[op](a, b)
     return None
+
+
+def _summed(span: Span | None, terms: int) -> Span | None:
+    """Bounds of a sum, or of the partial sums, of so many numbers."""
+    return None if span is None else (min(span[0] * terms, span[0]), max(span[1] * terms, span[1]))
 
 
 _DIM_POSITION = {

@@ -167,4 +167,4 @@ def _readable(tensor: Tensor, registered: bool) -> bool:
     if tensor.is_meta or tensor.layout is not torch.strided or tensor.is_quantized:
         return False
     floating = tensor.dtype.is_floating_point or tensor.dtype.is_complex
-    return tensor.numel() <= 1 if floating and registered else small_enough(tensor.shape, tensor.dtype)
+    return tensor.numel() <= 1 if floating and registered else small_enough(tensor.shape)

@@ -154,7 +154,7 @@ class Tracer(TorchFunctionMode):
         shape = tuple(abstract.handle.shape)
         if name == "__format__":
             return f"<{shape}>"
-        if name in names.BRANCHES:
+        if name in names.BRANCHES or (name == "item" and abstract.handle.dtype is torch.bool):
             return self._assumptions.branch("bool", *self._where(), id(user_frame()))
         number = self._propagator.number(abstract, name.strip("_"))
         if name == "tolist":

@@ -15,14 +15,13 @@ from torch import Tensor, fx
 
 from fxprof.tracing.spans import Span
 
-# Control data keeps its values up to these many elements; above, only shapes are propagated.
+# Control data keeps its values up to so many elements (a mask of 1,024 x 1,024); above, only shapes are propagated.
 CONTROL_NUMEL = 1 << 20
-FLOAT_NUMEL = 1 << 16
 
 
-def small_enough(shape: torch.Size, dtype: torch.dtype) -> bool:
+def small_enough(shape: torch.Size) -> bool:
     """Whether a tensor of control data is small enough to keep its values."""
-    return shape.numel() <= (FLOAT_NUMEL if dtype.is_floating_point or dtype.is_complex else CONTROL_NUMEL)
+    return shape.numel() <= CONTROL_NUMEL
 
 
 class Value:
