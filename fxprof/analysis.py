@@ -14,7 +14,7 @@ import torch
 from torch import fx, nn
 from torch.fx.passes.shape_prop import TensorMetadata
 
-from fxprof import ops
+from fxprof import binding, ops
 from fxprof.decompose import decompose
 from fxprof.errors import UncountedError
 from fxprof.report import Cost, ModuleInfo, OpProfile, Report, StateProfile, TensorSpec
@@ -172,7 +172,7 @@ def cost_of(node: fx.Node, op: str, rules: Mapping[str, Rule]) -> Cost | None:
     if rule is free:
         return Cost()
     if rule is not None:
-        return ops.apply(
+        return binding.apply(
             rule, node.target, shapes(node.args), shapes(node.kwargs), shape_of(node.meta.get("tensor_meta"))
         )
     total = Cost()
@@ -180,7 +180,7 @@ def cost_of(node: fx.Node, op: str, rules: Mapping[str, Rule]) -> Cost | None:
         inner = rules.get(ops.op_of(call.target))
         if inner is None:
             return None
-        total += ops.apply(inner, call.target, call.args, call.kwargs, call.out)
+        total += binding.apply(inner, call.target, call.args, call.kwargs, call.out)
     return total
 
 

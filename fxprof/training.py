@@ -8,7 +8,7 @@ from typing import Any
 from torch import fx
 from torch.fx.passes.shape_prop import TensorMetadata
 
-from fxprof import ops
+from fxprof import binding, ops
 from fxprof.report import Cost
 from fxprof.tracing import Trace
 
@@ -57,7 +57,7 @@ def backward_cost(node: fx.Node, cost: Cost, needing: frozenset[fx.Node], shapes
     if node not in needing:
         return Cost()
     args, kwargs = shapes(node.args), shapes(node.kwargs)
-    return ops.apply_backward(
+    return binding.apply_backward(
         node.target, cost, args, kwargs, _flags(node.args, needing), _flags(node.kwargs, needing), shapes(node)
     )
 

@@ -17,14 +17,17 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "fxprof"
 
 # Who may import torch when imported: the part that traces and counts, and the loader.
-TORCH = ("fxprof.tracing", "fxprof.ops", "fxprof.decompose", "fxprof.training", "fxprof.analysis", "fxprof.checkpoint")
+TORCH = (
+    "fxprof.tracing", "fxprof.ops", "fxprof.binding", "fxprof.decompose", "fxprof.training", "fxprof.analysis",
+    "fxprof.checkpoint",
+)  # fmt: skip
 # Lowest first: a module imports from its own layer or a lower one.
 LAYERS = (
     ("fxprof.errors", "fxprof.units", "fxprof.version"),
     ("fxprof.records",),
     ("fxprof.report",),
     ("fxprof.rules", "fxprof.views", "fxprof.conventions"),
-    ("fxprof.ops", "fxprof.decompose", "fxprof.tracing", "fxprof.zoo", "fxprof.checkpoint"),
+    ("fxprof.ops", "fxprof.binding", "fxprof.decompose", "fxprof.tracing", "fxprof.zoo", "fxprof.checkpoint"),
     ("fxprof.training",),
     ("fxprof.analysis",),
     ("fxprof.cli", "fxprof.checkpoint_tools"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
+from threading import RLock
 from typing import Any
 
 import torch
@@ -20,6 +21,8 @@ from fxprof.tracing.tracer import NeedsIntegers, Tracer
 from fxprof.tracing.untouched import untouched
 from fxprof.tracing.unwrap import unwrap
 
+# Two traces of one model would take each other's changes for the model's own.
+_ONE_AT_A_TIME = RLock()
 _ATTEMPTS = 16  # how many branches on data may turn out to be the wrong guess
 
 
@@ -108,7 +111,7 @@ def _attempt(
 ) -> Trace:  # fmt: skip
     first = next(chain(model.parameters(), model.buffers()), None)
     device = torch.device("cpu") if first is None or first.is_meta else first.device
-    with untouched(model), torch.set_grad_enabled(training):
+    with _ONE_AT_A_TIME, untouched(model), torch.set_grad_enabled(training):
         tracer = Tracer(model, assumptions, device, see_dispatch=see_dispatch)
         reader = InputReader(tracer, _floating_dtype(model))
         args = [reader.read(name, value) for name, value in zip(names, inputs)]

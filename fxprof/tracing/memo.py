@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fxprof.tracing.values import storages, tensors_in
+
 _Layout = tuple[torch.Size, tuple[int, ...], torch.dtype]
 
 
@@ -68,16 +70,5 @@ def _made(layout: _Layout) -> Tensor:
 
 
 def _shares_memory(result: Any, arguments: Any) -> bool:
-    results = list(_storages(result))
-    return len(set(results)) < len(results) or not set(results).isdisjoint(_storages(arguments))
-
-
-def _storages(item: Any) -> Any:
-    if isinstance(item, Tensor):
-        yield item.untyped_storage()._cdata
-    elif isinstance(item, dict):
-        for value in item.values():
-            yield from _storages(value)
-    elif isinstance(item, (tuple, list)):
-        for value in item:
-            yield from _storages(value)
+    results = [storages(tensor) for tensor in tensors_in(result)]
+    return len(set(results)) < len(results) or not set(results).isdisjoint(map(storages, tensors_in(arguments)))

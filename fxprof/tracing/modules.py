@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from fxprof.tracing.unwrap import wrapped
 from fxprof.tracing.values import tensors_in
 
 
@@ -40,8 +41,7 @@ class ModuleStack:
         self._names: dict[nn.Module, list[str]] = {}
         for path, module in model.named_modules(remove_duplicate=False):
             self._names.setdefault(module, []).append(path)
-        behind = ((module, getattr(module, "_orig_mod", None)) for module in self._names)
-        self._behind = {module: original for module, original in behind if isinstance(original, nn.Module)}
+        self._behind = {module: behind for module in self._names if (behind := wrapped(module)) is not None}
         self._frames = [Frame("", {})]
         self._counts: dict[str, int] = {}
         self._thread = threading.get_ident()
@@ -60,7 +60,7 @@ class ModuleStack:
         """Call ``module`` with its path on the stack; other threads just call it."""
         if threading.get_ident() != self._thread:
             return module._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
-        if module in self._behind:  # a torch.compile wrapper
+        if module in self._behind:
             return self._behind[module](*args, **kwargs)
         frame = self._enter(module)
         call = ModuleCall(frame.path)

@@ -14,6 +14,7 @@ from torch.fx.passes.shape_prop import TensorMetadata
 from fxprof.tracing.location import code_kind, source_of, user_frame
 from fxprof.tracing.modules import ModuleStack
 from fxprof.tracing.names import OPERATORS, REFLECTED
+from fxprof.tracing.values import storages
 
 _CONSTANTS = frozenset([bool, int, float, str, type(None), complex, torch.dtype, torch.device, type(...)])
 
@@ -107,14 +108,3 @@ def metadata(result: Any) -> Any:
     if isinstance(result, dict):
         return {key: metadata(item) for key, item in result.items()}
     return result
-
-
-def storages(result: Any) -> Any:
-    """Identities of the memory that a result lives in, in the same nesting; views share one."""
-    if isinstance(result, Tensor):
-        return result.untyped_storage()._cdata if result.layout is torch.strided else id(result)
-    if isinstance(result, (tuple, list)):
-        return tuple([storages(item) for item in result])
-    if isinstance(result, dict):
-        return tuple([storages(item) for item in result.values()])
-    return None

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from fxprof.tracing.nodes import Nodes, storages
+from fxprof.tracing.nodes import Nodes
 from fxprof.tracing.spans import Span, union
-from fxprof.tracing.values import Value, meta_twin, small_enough
+from fxprof.tracing.values import Value, meta_twin, small_enough, storages
 
 SpanOf = Callable[[Tensor, int], "Span | None"]
 

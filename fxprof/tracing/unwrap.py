@@ -18,10 +18,8 @@ def unwrap(model: Any) -> nn.Module:
     seen = 0
     while seen < 32:
         seen += 1
-        if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-            model = model.module
-        elif isinstance(model, nn.Module) and isinstance(getattr(model, "_orig_mod", None), nn.Module):
-            model = model._orig_mod
+        if isinstance(model, nn.Module) and (behind := wrapped(model)) is not None:
+            model = behind
         elif isinstance(model, torch.export.ExportedProgram):
             model = model.module(check_guards=False) if _takes_check_guards(model) else model.module()
         else:
@@ -33,6 +31,16 @@ def unwrap(model: Any) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise InputError(f"model must be an nn.Module, got {type(model).__name__}")
     return model
+
+
+def wrapped(module: nn.Module) -> nn.Module | None:
+    """The module that DataParallel or torch.compile has put this one around, if it is theirs."""
+    if isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+        inner: nn.Module = module.module
+        return inner
+    if type(module).__name__ == "OptimizedModule":
+        return module._modules["_orig_mod"]
+    return None
 
 
 def _takes_check_guards(program: torch.export.ExportedProgram) -> bool:

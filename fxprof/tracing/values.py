@@ -116,3 +116,14 @@ def tensors_in(item: Any) -> Iterator[Tensor]:
             yield from tensors_in(value)
     elif isinstance(item, slice):
         yield from tensors_in((item.start, item.stop, item.step))
+
+
+def storages(result: Any) -> Any:
+    """Identities of the memory that a result lives in, in the same nesting; views share one."""
+    if isinstance(result, Tensor):
+        return result.untyped_storage()._cdata if result.layout is torch.strided else id(result)
+    if isinstance(result, (tuple, list)):
+        return tuple([storages(item) for item in result])
+    if isinstance(result, dict):
+        return tuple([storages(item) for item in result.values()])
+    return None

@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 from torch.utils.flop_counter import FlopCounterMode
 
-from fxprof import ops
+from fxprof import binding, ops
 from fxprof.report import Cost
 from fxprof.rules import RULES
 
@@ -48,7 +48,7 @@ def cost(target: Any, *args: Any, **kwargs: Any) -> Cost:
 
 def _checked(name: str, target: Any, args: Any, kwargs: Any, result: Any) -> Cost:
     """Apply the rule, and hold it to what every cost is: whole numbers, none negative, two FLOPs per MAC."""
-    found = ops.apply(RULES[name], target, shapes(args), shapes(kwargs), outputs(result))
+    found = binding.apply(RULES[name], target, shapes(args), shapes(kwargs), outputs(result))
     assert type(found.macs) is int
     assert type(found.flops) is int
     assert 0 <= 2 * found.macs <= found.flops

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from fxprof import ops
+from fxprof import binding, ops
 from fxprof.report import Cost, Shape
 from fxprof.rules import RULES
 from fxprof.rules.backward import BACKWARD, FACTORS, backward
@@ -34,9 +34,9 @@ def needs_of(value: Any) -> Any:
 def backward_cost(target: Any, *args: Any, **kwargs: Any) -> Cost:
     """What the rules say the backward of a call adds."""
     out = outputs(run(target, *args, **kwargs))
-    cost = ops.apply(RULES[ops.op_of(target)], target, shapes(args), shapes(kwargs), out)
+    cost = binding.apply(RULES[ops.op_of(target)], target, shapes(args), shapes(kwargs), out)
     needs = needs_of(args), needs_of(kwargs)
-    return ops.apply_backward(target, cost, shapes(args), shapes(kwargs), *needs, out)
+    return binding.apply_backward(target, cost, shapes(args), shapes(kwargs), *needs, out)
 
 
 def torch_backward_macs(target: Any, *args: Any, **kwargs: Any) -> int:

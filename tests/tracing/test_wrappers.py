@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -160,6 +161,17 @@ def test_bad_models_and_inputs_get_one_sentence(name: str) -> None:
         fxprof.analyze(model, *inputs)  # type: ignore[arg-type]
 
 
+def test_two_threads_can_analyze_one_model_at_a_time() -> None:
+    """Both get the report, and the model is as before."""
+    model = Net()
+    before = [dict(vars(part)) for part in model.modules()]
+    with ThreadPoolExecutor(4) as pool:
+        reports = list(pool.map(lambda _: fxprof.analyze(model, SHAPE), range(8)))
+
+    assert all(report == reports[0] for report in reports)
+    assert [dict(vars(part)) for part in model.modules()] == before
+
+
 def test_analyze_does_not_import_torchvision() -> None:
     """So that a broken torchvision beside torch harms nobody's own model."""
     import subprocess
@@ -170,4 +182,6 @@ def test_analyze_does_not_import_torchvision() -> None:
         "assert fxprof.analyze(torch.nn.Linear(3, 4), (2, 3)).macs == 24\n"
         "fxprof.trace(torch.nn.Linear(3, 4), (2, 3))"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
