@@ -6,6 +6,7 @@
         DataDependentError      it needs a value that only a real forward would know
       RuleError                 a rule could not be applied to a call, or gave no Cost
       UncountedError            strict=True and something has no exact count
+      CheckpointError           a checkpoint cannot be read, matched or applied; the model is as before
 
 A message states what must hold, what was got, where, and what to do next.
 """
@@ -35,3 +36,7 @@ class RuleError(FxprofError):
 
 class UncountedError(FxprofError):
     """``strict=True`` was asked for and an op has no rule, or a size was assumed."""
+
+
+class CheckpointError(FxprofError):
+    """A checkpoint cannot be read, matched or applied; the model and the file are as they were."""

@@ -1,0 +1,110 @@
+"""The plan: which tensor of a checkpoint goes to which of the model's, and why. Frozen data, no torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from fxprof.errors import InputError
+from fxprof.records import Shape
+
+# 1: first format.
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One tensor of the model and where its values come from.
+
+    ``source`` is a checkpoint key, or several that fuse into one tensor. ``how`` is "exact", "prefix",
+    "renamed", or the name of the adaptation; ``reason`` says what the choice rests on (structure,
+    number, vote, name, graph, order, user). A match that is not ``sure`` is applied only when asked for.
+    """
+
+    target: str
+    source: str | tuple[str, ...]
+    how: str
+    sure: bool = True
+    reason: str = ""
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The checkpoint keys, always as a tuple."""
+        return (self.source,) if isinstance(self.source, str) else self.source
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """What was unwrapped: the path to the tensors, other dicts of tensors, and what else the file holds."""
+
+    path: tuple[str, ...] = ()
+    alternatives: Mapping[str, int] = field(default_factory=dict)  # dotted path -> number of tensors
+    extras: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """What would load: tensors, and share of all parameters' elements (0 to 1), on both sides."""
+
+    tensors: int
+    model_tensors: int
+    checkpoint_tensors: int
+    model: float
+    checkpoint: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What ``load`` would do; made by ``match`` without touching the model. ``str(plan)`` is a table."""
+
+    matches: tuple[Match, ...]
+    missing_keys: tuple[str, ...] = ()
+    unexpected_keys: tuple[str, ...] = ()
+    mismatched_keys: Mapping[str, tuple[Shape, Shape]] = field(default_factory=dict)  # model shape, checkpoint shape
+    ambiguous: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # target -> candidate sources
+    container: Container = Container()
+    prefix: str = ""
+    coverage: Coverage = Coverage(0, 0, 0, 0.0, 0.0)
+    notes: tuple[str, ...] = ()  # one sentence each, the cause that explains most leftovers first
+    excluded: tuple[str, ...] = ()  # targets left out by include= and exclude=
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data with a ``format`` number; ``Plan.from_dict`` reads it back."""
+        return {"format": FORMAT, **asdict(self)}
+
+    def to_json(self, indent: int | None = 1) -> str:
+        """The plan as JSON, to be read, edited and replayed."""
+        return json.dumps(self.to_dict(), indent=indent)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Plan:
+        """Read what ``to_dict`` wrote. Raises InputError on anything else."""
+        if not isinstance(data, Mapping) or data.get("format") != FORMAT:
+            raise InputError(f"a saved plan must have format {FORMAT}; make it again with fxprof match")
+        try:
+            return cls(
+                matches=tuple(
+                    Match(m["target"], _key(m["source"]), m["how"], m["sure"], m["reason"]) for m in data["matches"]
+                ),
+                missing_keys=tuple(data["missing_keys"]),
+                unexpected_keys=tuple(data["unexpected_keys"]),
+                mismatched_keys={k: (tuple(a), tuple(b)) for k, (a, b) in data["mismatched_keys"].items()},
+                ambiguous={key: tuple(found) for key, found in data["ambiguous"].items()},
+                container=Container(
+                    tuple(data["container"]["path"]),
+                    dict(data["container"]["alternatives"]),
+                    tuple(data["container"]["extras"]),
+                ),
+                prefix=data["prefix"],
+                coverage=Coverage(**data["coverage"]),
+                notes=tuple(data["notes"]),
+                excluded=tuple(data["excluded"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as err:
+            raise InputError(f"a saved plan must hold what Plan.to_dict writes: {type(err).__name__} {err}") from err
+
+
+def _key(source: Any) -> str | tuple[str, ...]:
+    return source if isinstance(source, str) else tuple(source)
