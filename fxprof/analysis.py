@@ -20,7 +20,7 @@ from fxprof.errors import UncountedError
 from fxprof.report import Cost, ModuleInfo, OpProfile, Report, StateProfile, TensorSpec
 from fxprof.rules import RULES, free
 from fxprof.tracing import Trace, record
-from fxprof.training import backward_cost, needs_gradient
+from fxprof.training import backward_cost, grad_call_cost, is_grad_call, needs_gradient
 from fxprof.version import __version__
 
 Rule = Callable[..., Cost]
@@ -86,6 +86,7 @@ def _profiles(traced: Trace, rules: Mapping[str, Rule], training: bool) -> Itera
     """One OpProfile per call in the graph, with the cost of its backward where ``training``."""
     needing = needs_gradient(traced) if training else frozenset()
     memory = _Memory()
+    costs: dict[fx.Node, Cost | None] = {}
     names: dict[fx.Node, str] = {}
     for node in traced.graph.nodes:
         meta = node.meta
@@ -100,7 +101,7 @@ def _profiles(traced: Trace, rules: Mapping[str, Rule], training: bool) -> Itera
             inputs = [(arg, spec) for arg in node.all_input_nodes for spec in specs(arg.meta.get("tensor_meta"))]
             outputs = tuple(specs(meta.get("tensor_meta")))
             owners, fresh = memory.owners(node.name, meta.get("storage"))
-            cost = cost_of(node, op, rules)
+            cost = costs[node] = grad_call_cost(node, costs, shapes) if is_grad_call(node) else cost_of(node, op, rules)
             if cost is not None and node in needing:
                 cost += backward_cost(node, cost, needing, shapes)
             moved = 0 if not fresh and rules.get(op) is free else _bytes(op, [spec for _, spec in inputs], outputs)

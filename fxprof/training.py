@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from typing import Any
 
+import torch
 from torch import fx
 from torch.fx.passes.shape_prop import TensorMetadata
 
@@ -16,31 +17,39 @@ from fxprof.tracing import Trace
 _STOPS = frozenset(["detach", "data", "stop_gradient"])
 
 
-def needs_gradient(traced: Trace) -> frozenset[fx.Node]:
+def needs_gradient(traced: Trace) -> Set[fx.Node]:
     """The nodes through which a gradient flows from the model's outputs back to a trainable parameter.
 
     Frozen parameters, integer and boolean results, ``detach`` and ``torch.no_grad`` end it; the
     model's inputs need none. Every floating output is taken to be part of the loss.
     """
-    needing: set[fx.Node] = set()
-    for node in traced.graph.nodes:
-        if node.op == "get_attr":
-            if getattr(traced.attributes[str(node.target)], "requires_grad", False):
-                needing.add(node)
-        elif not needing.isdisjoint(node.all_input_nodes) and not _stops(node):
+    attributes = traced.graph.find_nodes(op="get_attr")
+    trainable = [n for n in attributes if getattr(traced.attributes[str(n.target)], "requires_grad", False)]
+    ends = traced.graph.find_nodes(op="output")[0].all_input_nodes
+    return _between(traced.graph.nodes, trainable, ends, lambda node: not node.meta.get("grad_enabled", True))
+
+
+def _between(
+    nodes: Iterable[fx.Node], starts: Iterable[fx.Node], ends: Iterable[fx.Node], off: Callable[[fx.Node], bool]
+) -> Set[fx.Node]:
+    """The nodes on a differentiable way from ``starts`` to ``ends``; ``off`` says where gradients are off."""
+    order = list(nodes)
+    needing = set(starts)
+    for node in order:
+        if not needing.isdisjoint(node.all_input_nodes) and not off(node) and not _stops(node):
             needing.add(node)
             if "written" in node.meta:  # what was written into needs it from here on
                 needing.add(node.meta["written"])
-    reached: set[fx.Node] = set()
-    for node in reversed(traced.graph.nodes):
-        if node.op == "output" or (node in needing and (node in reached or node.meta.get("written") in reached)):
+    reached = set(ends)
+    for node in reversed(order):
+        if node in needing and (node in reached or node.meta.get("written") in reached):
             reached.update(node.all_input_nodes)
             reached.add(node)
-    return frozenset(needing & reached)
+    return needing & reached
 
 
 def _stops(node: fx.Node) -> bool:
-    if node.op not in ("call_function", "call_method") or not node.meta.get("grad_enabled", True):
+    if node.op not in ("call_function", "call_method"):
         return True
     name = node.args[1] if node.target is getattr else ops.op_of(node.target)
     return name in _STOPS or not ("written" in node.meta or _differentiable(node.meta.get("tensor_meta")))
@@ -52,17 +61,45 @@ def _differentiable(meta: Any) -> bool:
     return isinstance(meta, (tuple, list)) and any(map(_differentiable, meta))
 
 
-def backward_cost(node: fx.Node, cost: Cost, needing: frozenset[fx.Node], shapes: Any) -> Cost:
+def backward_cost(node: fx.Node, cost: Cost, needing: Set[fx.Node], shapes: Callable[[Any], Any]) -> Cost:
     """What the backward of one call adds to its ``cost``; ``shapes`` turns arguments into shapes."""
     if node not in needing:
         return Cost()
     args, kwargs = shapes(node.args), shapes(node.kwargs)
-    return binding.apply_backward(
-        node.target, cost, args, kwargs, _flags(node.args, needing), _flags(node.kwargs, needing), shapes(node)
-    )
+    flags = _flags(node.args, needing), _flags(node.kwargs, needing)
+    return binding.apply_backward(node.target, cost, args, kwargs, *flags, shapes(node))
 
 
-def _flags(argument: Any, needing: frozenset[fx.Node]) -> Any:
+def grad_call_cost(node: fx.Node, costs: Mapping[fx.Node, Cost | None], shapes: Callable[[Any], Any]) -> Cost | None:
+    """The cost of ``torch.autograd.grad(outputs, inputs)`` in a forward: the backward of what lies between.
+
+    ``costs`` are those of the calls before it; None where one of them on the way has no rule.
+    """
+    given = {**dict(zip(("outputs", "inputs"), node.args)), **node.kwargs}
+    way = _between(costs, list(_nodes(given["inputs"])), list(_nodes(given["outputs"])), lambda _: False)
+    total = Cost()
+    for step in way:
+        cost = costs.get(step, Cost())
+        if cost is None:
+            return None
+        total += backward_cost(step, cost, way, shapes)
+    return total
+
+
+def is_grad_call(node: fx.Node) -> bool:
+    """Whether the node is a call of ``torch.autograd.grad``."""
+    return node.target is torch.autograd.grad
+
+
+def _nodes(argument: Any) -> Iterator[fx.Node]:
+    if isinstance(argument, fx.Node):
+        yield argument
+    elif isinstance(argument, (tuple, list)):
+        for item in argument:
+            yield from _nodes(item)
+
+
+def _flags(argument: Any, needing: Set[fx.Node]) -> Any:
     if isinstance(argument, fx.Node):
         return argument in needing
     if isinstance(argument, Mapping):

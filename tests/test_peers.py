@@ -212,6 +212,22 @@ def test_b13_unused_and_trainable_parameters_are_separate_numbers() -> None:
     assert (frozen.params, frozen.trainable_params) == (200, 100)
 
 
+def test_b21_a_gradient_taken_in_forward_costs_its_backward() -> None:
+    """As energy models do: the force is the gradient of the energy by the positions, weights need none."""
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        x = x.requires_grad_()
+        with torch.enable_grad():
+            energy = self.b(torch.tanh(self.a(x))).sum()
+        return torch.autograd.grad(energy, x)[0]
+
+    model = module(forward, a=linear(), b=linear())
+    report = fxprof.analyze(model, (3, 10))
+
+    assert report.exact
+    assert report.macs == 2 * 300 + 2 * 300
+
+
 def test_b22_a_depthwise_gradient_costs_what_the_forward_costs() -> None:
     """Each operand's gradient is one more contraction, groups or not."""
     layer = nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=False)
