@@ -84,7 +84,10 @@ def record(
     *,
     training: bool = False,
 ) -> Trace:
-    """Trace and keep what was seen; a wrong guess at a branch on data is turned around and tried again.
+    """Trace and keep what was seen.
+
+    A wrong guess at a branch on data is turned around and tried again, and what depends on the whole
+    of a loop is counted in a second attempt.
 
     With ``training``, gradients are enabled during forward, as in training.
     """
@@ -96,9 +99,11 @@ def record(
     for attempt in range(_ATTEMPTS):
         assumptions.reset()
         try:
-            return _attempt(model, names, inputs, kwargs, assumptions, see_dispatch, training)
+            traced = _attempt(model, names, inputs, kwargs, assumptions, see_dispatch, training)
+            if attempt == _ATTEMPTS - 1 or not assumptions.shares.found_complete_loops():
+                return traced
         except HiddenCall:
-            see_dispatch = True
+            see_dispatch = True  # which raises it no more
         except TraceError:
             if attempt == _ATTEMPTS - 1 or not assumptions.flip_last():
                 raise

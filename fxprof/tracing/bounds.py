@@ -16,6 +16,7 @@ from torch import Tensor
 
 from fxprof.errors import DataDependentError
 from fxprof.report import Bound
+from fxprof.tracing.shares import Shares
 from fxprof.tracing.spans import Span
 from fxprof.tracing.values import Value
 
@@ -28,10 +29,12 @@ class Assumptions:
     def __init__(self, given: Mapping[str, Any] | None) -> None:
         self._given = dict(given or {})
         self._flipped: set[str] = set()
+        self.shares = Shares()
         self.reset()
 
     def reset(self) -> None:
-        """Forget what the last attempt recorded, but not which branches failed."""
+        """Forget what the last attempt recorded, but not what it taught about branches and loops."""
+        self.shares.reset()
         self._bounds: dict[tuple[str, str, str], Bound] = {}
         self._guessed: list[str] = []
         self._turns: dict[tuple[int, str], int] = {}
@@ -55,6 +58,15 @@ class Assumptions:
         self._bounds[key] = (
             replace(seen, calls=seen.calls + 1) if seen else Bound(op, what, str(assumed), module, source)
         )
+
+    def limit(self, op: str, source: str, mask: Value | None) -> tuple[int | None, str]:
+        """How many elements an op may find at most, where something is known of it, and how to say it."""
+        given = self.given(op, source)
+        if given is not None:
+            return int(given), f"at most {given}"
+        if mask is not None and mask.share is not None:
+            return self.shares.rows(mask.share, mask.handle.numel())
+        return None, ""
 
     def branch(self, op: str, module: str, source: str, frame: int) -> bool:
         """Decide a branch on data at ``source``: given, else true, else (if that failed before) false."""
@@ -202,6 +214,7 @@ SIZES: dict[str, Callable[..., Any]] = {
     "nms": _nms,
     "repeat_interleave": _repeat_interleave,
 }
+MASK_POSITION = {"nonzero": 0, "argwhere": 0, "where": 0, "masked_select": 1}
 TAKES_SPAN = {"unique": 0, "_unique2": 0, "bincount": 0, "one_hot": 0, "repeat_interleave": 1}
 
 

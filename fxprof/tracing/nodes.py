@@ -59,7 +59,11 @@ class Nodes:
 
     def constant(self, item: Any) -> Any:
         """An argument that is neither a tensor nor a container, in a form that the graph's code can hold."""
-        if type(item) in _CONSTANTS or isinstance(item, (torch.layout, torch.memory_format, range, type, Enum)):
+        if type(item) in _CONSTANTS or isinstance(item, (torch.layout, torch.memory_format, range, Enum)):
+            return item
+        if isinstance(item, type) and hasattr(item, "dtype"):  # torch.FloatTensor and the like
+            return f"{item.__module__}.{item.__name__}"
+        if isinstance(item, type):
             return item
         if hasattr(item, "tolist") and hasattr(item, "dtype"):  # NumPy's
             return item.tolist()

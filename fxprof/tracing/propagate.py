@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils import _device
 
-from fxprof.tracing.bounds import SIZES, TAKES_SPAN, Assumptions, size_depends_on_data
+from fxprof.tracing.bounds import MASK_POSITION, SIZES, TAKES_SPAN, Assumptions, size_depends_on_data
 from fxprof.tracing.devices import CONVERSIONS, LITERALS, MOVES, literal, on, without_device
 from fxprof.tracing.memo import Memo
 from fxprof.tracing.names import written_argument
@@ -148,9 +148,11 @@ class Propagator:
         kwargs = dict(call.kwargs)
         if call.name in TAKES_SPAN:
             kwargs["span"] = call.values[min(TAKES_SPAN[call.name], len(call.values) - 1)].known_span()
-        result = SIZES[call.name](self._assumptions.given(call.name, source), *call.args, **kwargs)
+        mask = call.values[MASK_POSITION[call.name]] if call.name in MASK_POSITION else None
+        limit, said = self._assumptions.limit(call.name, source, mask)
+        result = SIZES[call.name](limit, *call.args, **kwargs)
         rows = next(tensors_in(result)).shape[0]
-        self._assumptions.note(call.name, "number of elements found", f"at most {rows}", module, source)
+        self._assumptions.note(call.name, "number of elements found", said or f"at most {rows}", module, source)
         return result
 
     def _indexed(self, call: Call) -> Any:
@@ -172,9 +174,9 @@ class Propagator:
             rows = int(mask.real.sum())
         else:
             module, source = self._where()
-            given = self._assumptions.given("getitem", source)
-            rows = min(mask.handle.numel(), mask.handle.numel() if given is None else int(given))
-            self._assumptions.note("getitem", "number of elements found", f"at most {rows}", module, source)
+            limit, said = self._assumptions.limit("getitem", source, mask)
+            rows = mask.handle.numel() if limit is None else min(limit, mask.handle.numel())
+            self._assumptions.note("getitem", "number of elements found", said or f"at most {rows}", module, source)
         return [torch.empty(rows, dtype=torch.int64, device="meta") for _ in range(mask.handle.dim())]
 
     def _with_numbers_for_sizes(self, call: Call) -> Call:

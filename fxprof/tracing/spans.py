@@ -84,6 +84,9 @@ def _raw_span(
 ) -> Span | None:  # fmt: skip
     if op in _UNIT:
         return (0, 1)
+    if op == "randint":
+        low, high = (0, args[0]) if len(args) < 2 or not isinstance(args[1], int) else args[:2]
+        return (kwargs.get("low", low), kwargs.get("high", high) - 1)
     if op == "uniform_":
         given = {"from": 0.0, "to": 1.0, **kwargs, **dict(zip(("from", "to"), args[1:]))}
         return (given["from"], given["to"])

@@ -106,7 +106,25 @@ class Tracer(TorchFunctionMode):
         node = self.nodes.call(func, name, graph_args, graph_kwargs)
         if target is not None:
             node.meta["written"] = target
-        return self._adopt(result, node, name, args, kwargs, values)
+        held = self._adopt(result, node, name, args, kwargs, values)
+        if isinstance(result, Tensor) and values:
+            self._share_out(self.values[held], name, args, values[0])
+        return held
+
+    def _share_out(self, made: Value, name: str, args: tuple[Any, ...], source: Value) -> None:
+        """Note that the elements of ``source`` are divided among masks such as this one."""
+        if name == "one_hot":
+            made.ones = source.handle.numel()
+        elif source.ones is not None and name in names.KEEPS_ONES:
+            made.ones = source.ones
+        elif source.real is None and made.real is None and len(args) == 2 and _is_number(args[1]):
+            span = source.known_span() if name in ("__eq__", "eq") else None
+            parts = int(span[1] - span[0]) + 1 if span is not None else 0
+            total = source.handle.numel()
+            if name == "__getitem__" and source.ones is not None:
+                parts, total = source.handle.shape[0], source.ones
+            if parts > 1:
+                made.share = self._assumptions.shares.made(self._where()[1], source, parts, total)
 
     def _adopt(
         self, result: Any, node: fx.Node, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], values: list[Value]
@@ -202,6 +220,10 @@ def _is_transformed(args: tuple[Any, ...]) -> bool:
     if torch._C._functorch.peek_interpreter_stack() is None:
         return False
     return any(torch._C._functorch.is_functorch_wrapped_tensor(tensor) for tensor in tensors_in(args))
+
+
+def _is_number(item: Any) -> bool:
+    return isinstance(item, (int, float)) or (isinstance(item, Tensor) and item.numel() == 1)
 
 
 def _nested(number: float, shape: tuple[int, ...]) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from fxprof.tracing.shares import Share
 from fxprof.tracing.spans import Span
 
 # Control data keeps its values up to so many elements (a mask of 1,024 x 1,024); above, only shapes are propagated.
@@ -29,10 +30,11 @@ class Value:
 
     ``real`` is its data, or None when abstract; ``node`` the graph node that makes it, created on
     first use for the elements of a tuple (``make_node``); ``span`` bounds the numbers in it.
-    ``assumed`` marks data that fxprof made up for a TensorSpec without values.
+    ``assumed`` marks data that fxprof made up for a TensorSpec without values; ``ones`` is how many
+    ones a one-hot encoding has in all, ``share`` the part of a whole that a mask selects.
     """
 
-    __slots__ = ("_meta", "assumed", "handle", "make_node", "node", "real", "span")
+    __slots__ = ("_meta", "assumed", "handle", "make_node", "node", "ones", "real", "share", "span")
 
     def __init__(
         self,
@@ -50,6 +52,8 @@ class Value:
         self.make_node = make_node
         self.assumed = assumed
         self.span = span
+        self.ones: int | None = None
+        self.share: Share | None = None
         self._meta = handle if handle.is_meta else None
 
     @property

@@ -177,3 +177,51 @@ def test_a_shape_where_integers_are_needed_names_the_input(forward: Any, shape: 
     """The message says which input, where it was needed, and how to write it."""
     with pytest.raises(fxprof.FxprofError, match=advice):
         fxprof.analyze(module(forward, emb=nn.Embedding(10, 4)), shape)
+
+
+def by_comparison(self: Any, x: Tensor) -> Tensor:
+    """Each of three experts sees the tokens whose two choices name it."""
+    weights, choice = self.gate(x).topk(2)
+    out = torch.zeros_like(x)
+    for index, expert in enumerate(self.experts):
+        token, rank = torch.where(choice == index)
+        out[token] += weights[token, rank, None] * expert(x[token])
+    return out
+
+
+def by_encoding(self: Any, x: Tensor) -> Tensor:
+    """The same through a one-hot encoding with the experts in front."""
+    _, choice = self.gate(x).topk(2)
+    chosen = nn.functional.one_hot(choice, num_classes=3).permute(2, 1, 0)
+    out = torch.zeros_like(x)
+    for index in range(3):
+        _, token = torch.where(chosen[index])
+        out.index_add_(0, token, self.experts[index](x[token]))
+    return out
+
+
+def by_unique(self: Any, x: Tensor) -> Tensor:
+    """The same for the values that occur, with a mask."""
+    _, choice = self.gate(x).topk(2)
+    rows = x.repeat_interleave(2, 0)
+    return torch.cat([self.experts[0](rows[choice.flatten() == index]) for index in torch.unique(choice)])
+
+
+@pytest.mark.parametrize("forward", [by_comparison, by_encoding, by_unique])
+def test_experts_share_the_tokens_exactly(forward: Any) -> None:
+    """7 tokens x 2 choices are 14 rows of 16 MACs over all experts, however the loop selects them."""
+    model = module(forward, gate=nn.Linear(4, 3), experts=nn.ModuleList(linear() for _ in range(3)))
+
+    report = fxprof.analyze(model, (7, 4))
+
+    assert report.macs == 7 * 4 * 3 + 14 * 16
+    assert {"4 each, 14 in 3 parts"} <= {bound.assumed for bound in report.bounds}
+
+
+def test_one_comparison_alone_may_hold_everything() -> None:
+    """Only a loop over all values divides the elements."""
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        return self.fc(x[x.argmax(1) == 0]) + self.fc(x[x.argmax(1) == 1])
+
+    assert fxprof.analyze(module(forward, fc=linear()), (7, 4)).macs == 2 * 7 * 16
