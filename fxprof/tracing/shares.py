@@ -31,14 +31,14 @@ class Shares:
 
     def reset(self) -> None:
         """Forget the masks of the last attempt, but not which loops were complete."""
-        self._owners: dict[str, dict[int, int]] = {}
+        self._owners: dict[str, dict[tuple[int, ...], int]] = {}
         self._last: dict[Key, Share] = {}
         self._counted: set[Key] = set()
 
-    def made(self, source: str, owner: object, parts: int, total: int) -> Share:
-        """Register a mask on ``owner``, made at ``source``."""
+    def made(self, source: str, owner: tuple[int, ...], parts: int, total: int) -> Share:
+        """Register a mask, made at ``source``, on the elements that ``owner`` identifies."""
         owners = self._owners.setdefault(source, {})
-        key = (source, owners.setdefault(id(owner), len(owners)))
+        key = (source, owners.setdefault(owner, len(owners)))
         before = self._last.get(key)
         share = self._last[key] = Share(key, before.position + 1 if before else 0, parts, total)
         return share

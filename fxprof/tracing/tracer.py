@@ -25,7 +25,7 @@ from fxprof.tracing.nodes import Nodes
 from fxprof.tracing.propagate import RANDOM, Call, Propagator
 from fxprof.tracing.spans import Span, span_of
 from fxprof.tracing.store import Store
-from fxprof.tracing.values import Value, map_tensors, tensors_in
+from fxprof.tracing.values import Value, map_tensors, storages, tensors_in
 
 
 class NeedsIntegers(Exception):
@@ -124,7 +124,7 @@ class Tracer(TorchFunctionMode):
             if name == "__getitem__" and source.ones is not None:
                 parts, total = source.handle.shape[0], source.ones
             if parts > 1:
-                made.share = self._assumptions.shares.made(self._where()[1], source, parts, total)
+                made.share = self._assumptions.shares.made(self._where()[1], _identity(source.handle), parts, total)
 
     def _adopt(
         self, result: Any, node: fx.Node, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], values: list[Value]
@@ -220,6 +220,11 @@ def _is_transformed(args: tuple[Any, ...]) -> bool:
     if torch._C._functorch.peek_interpreter_stack() is None:
         return False
     return any(torch._C._functorch.is_functorch_wrapped_tensor(tensor) for tensor in tensors_in(args))
+
+
+def _identity(tensor: Tensor) -> tuple[int, ...]:
+    """The elements a tensor holds: the same for all views of all of them."""
+    return (storages(tensor), tensor.storage_offset(), tensor.numel())
 
 
 def _is_number(item: Any) -> bool:
