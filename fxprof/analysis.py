@@ -60,7 +60,7 @@ def analyze(
     """
     traced = record(model, inputs, kwargs or {}, bounds, training=training)
     report = Report(
-        name=name or type(traced.model).__name__,
+        name=name or type(traced.model.model).__name__,
         inputs=traced.inputs,
         ops=tuple(_profiles(traced, RULES if rules is None else rules, training)),
         modules=tuple(_modules(traced)),
@@ -229,8 +229,8 @@ def specs(meta: Any) -> Iterator[TensorSpec]:
 
 def _modules(traced: Trace) -> Iterator[ModuleInfo]:
     """Modules in order of first call, then the uncalled ones in registration order."""
-    every = dict(traced.model.named_modules(remove_duplicate=False))
-    own = {path for path, _ in traced.model.named_modules()}
+    every = {path: module for module, paths in traced.model.paths.items() for path in paths}
+    own = {paths[0] for paths in traced.model.paths.values()}
     calls: dict[str, int] = {}
     outputs: dict[str, tuple[TensorSpec, ...]] = {}
     for call in traced.calls:
@@ -253,8 +253,8 @@ def _modules(traced: Trace) -> Iterator[ModuleInfo]:
 def _state(traced: Trace) -> dict[str, list[StateProfile]]:
     """Parameters and buffers by the module that owns them."""
     found: dict[str, list[StateProfile]] = {}
-    for kind, entries in (("parameter", traced.model.named_parameters()), ("buffer", traced.model.named_buffers())):
-        for name, tensor in entries:
+    for kind, entries in (("parameter", traced.model.parameters), ("buffer", traced.model.buffers)):
+        for name, tensor in entries.items():
             spec = _spec(tensor.shape, tensor.dtype)
             entry = StateProfile(
                 name, spec, kind, kind == "parameter" and tensor.requires_grad, name in traced.attributes

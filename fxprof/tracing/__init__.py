@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import chain
 from threading import RLock
 from typing import Any
 
@@ -15,6 +14,7 @@ from fxprof.errors import FxprofError, InputError, TraceError
 from fxprof.report import Bound, InputProfile, TensorSpec
 from fxprof.tracing.bounds import Assumptions
 from fxprof.tracing.inputs import GivenShape, InputReader, bind
+from fxprof.tracing.inventory import Inventory
 from fxprof.tracing.nodes import HiddenCall
 from fxprof.tracing.outputs import output_argument
 from fxprof.tracing.tracer import NeedsIntegers, Tracer
@@ -28,9 +28,11 @@ _ATTEMPTS = 16  # how many branches on data may turn out to be the wrong guess
 
 @dataclass(frozen=True)
 class CallRecord:
-    """One call of a module and the tensors it returned."""
+    """One call of a module: its positional tensors and those it returned; ``key`` as in ``nn_module_stack``."""
 
     path: str
+    key: str
+    inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
 
 
@@ -42,7 +44,7 @@ class Trace:
     and ``storage`` (identity of the memory each result lives in; 0 for the model's own).
     """
 
-    model: nn.Module
+    model: Inventory
     graph: fx.Graph
     inputs: tuple[InputProfile, ...]
     calls: tuple[CallRecord, ...]
@@ -72,8 +74,8 @@ def trace(
         TraceError: forward failed; the message says where.
     """
     traced = record(model, inputs, kwargs or {}, bounds)
-    module = fx.GraphModule(dict(traced.attributes), traced.graph, type(traced.model).__name__)
-    return module.train(traced.model.training)
+    module = fx.GraphModule(dict(traced.attributes), traced.graph, type(traced.model.model).__name__)
+    return module.train(traced.model.model.training)
 
 
 def record(
@@ -91,15 +93,15 @@ def record(
 
     With ``training``, gradients are enabled during forward, as in training.
     """
-    model = unwrap(model)
-    _check_lazy(model)
-    names = bind(model, inputs, kwargs)
+    inventory = Inventory(unwrap(model))
+    _check_lazy(inventory)
+    names = bind(inventory.model, inputs, kwargs)
     assumptions = Assumptions(bounds)
-    see_dispatch = any(isinstance(module, torch.jit.ScriptModule) for module in model.modules())
+    see_dispatch = any(isinstance(module, torch.jit.ScriptModule) for module in inventory.paths)
     for attempt in range(_ATTEMPTS):
         assumptions.reset()
         try:
-            traced = _attempt(model, names, inputs, kwargs, assumptions, see_dispatch, training)
+            traced = _attempt(inventory, names, inputs, kwargs, assumptions, see_dispatch, training)
             if attempt == _ATTEMPTS - 1 or not assumptions.shares.found_complete_loops():
                 return traced
         except HiddenCall:
@@ -111,12 +113,12 @@ def record(
 
 
 def _attempt(
-    model: nn.Module, names: list[str], inputs: tuple[Any, ...], kwargs: Mapping[str, Any], assumptions: Assumptions,
+    model: Inventory, names: list[str], inputs: tuple[Any, ...], kwargs: Mapping[str, Any], assumptions: Assumptions,
     see_dispatch: bool, training: bool,
 ) -> Trace:  # fmt: skip
-    first = next(chain(model.parameters(), model.buffers()), None)
+    first = next(iter(model.tensors.values()), None)
     device = torch.device("cpu") if first is None or first.is_meta else first.device
-    with _ONE_AT_A_TIME, untouched(model), torch.set_grad_enabled(training):
+    with _ONE_AT_A_TIME, untouched(model.paths.keys()), torch.set_grad_enabled(training):
         tracer = Tracer(model, assumptions, device, see_dispatch=see_dispatch)
         reader = InputReader(tracer, _floating_dtype(model))
         args = [reader.read(name, value) for name, value in zip(names, inputs)]
@@ -136,7 +138,9 @@ def _attempt(
         if tracer.nodes.missed_calls:
             raise HiddenCall
         tracer.nodes.graph.output(output_argument(tracer, result))
-        calls = tuple(CallRecord(call.path, _specs(call.outputs)) for call in tracer.modules.calls)
+        calls = tuple(
+            CallRecord(call.path, call.key, _specs(call.inputs), _specs(call.outputs)) for call in tracer.modules.calls
+        )
     return Trace(model, tracer.nodes.graph, tuple(reader.profiles), calls, tracer.nodes.attributes, assumptions.bounds)
 
 
@@ -144,15 +148,15 @@ def _specs(outputs: Any) -> tuple[TensorSpec, ...]:
     return tuple(TensorSpec(t.shape, t.dtype) for t in (outputs if isinstance(outputs, tuple) else (outputs,)))
 
 
-def _floating_dtype(model: nn.Module) -> torch.dtype:
-    for tensor in (*model.parameters(), *model.buffers()):
+def _floating_dtype(model: Inventory) -> torch.dtype:
+    for tensor in model.tensors.values():
         if tensor.dtype.is_floating_point and tensor.dtype.itemsize > 1:
             return tensor.dtype
     return torch.get_default_dtype()
 
 
-def _check_lazy(model: nn.Module) -> None:
-    lazy = [name for name, p in model.named_parameters() if isinstance(p, nn.parameter.UninitializedParameter)]
+def _check_lazy(model: Inventory) -> None:
+    lazy = [name for name, p in model.parameters.items() if isinstance(p, nn.parameter.UninitializedParameter)]
     if lazy:
         raise InputError(
             f"every parameter must have a shape, but {lazy[0]!r} is a lazy one ({len(lazy)} in all); "

@@ -7,6 +7,8 @@ instance for replacing its call; it is set for the time of the trace on this mod
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +17,16 @@ from torch import Tensor, nn
 from fxprof.tracing.unwrap import wrapped
 from fxprof.tracing.values import tensors_in
 
+_SLOT = "_compiled_call_impl"
+
 
 @dataclass
 class ModuleCall:
-    """One call of a module, and the tensors it returned."""
+    """One call of a module: its positional tensors and those it returned; ``key`` as in ``nn_module_stack``."""
 
     path: str
+    key: str = ""
+    inputs: tuple[Tensor, ...] = ()
     outputs: tuple[Tensor, ...] = ()
 
 
@@ -35,12 +41,10 @@ class Frame:
 class ModuleStack:
     """The modules of one model and the calls in progress, on the thread that traces."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, names: dict[nn.Module, list[str]]) -> None:
         self.calls: list[ModuleCall] = []
         self.failed_in: Frame | None = None
-        self._names: dict[nn.Module, list[str]] = {}
-        for path, module in model.named_modules(remove_duplicate=False):
-            self._names.setdefault(module, []).append(path)
+        self._names = names
         self._behind = {module: behind for module in self._names if (behind := wrapped(module)) is not None}
         self._frames = [Frame("", {})]
         self._counts: dict[str, int] = {}
@@ -51,10 +55,20 @@ class ModuleStack:
         """The innermost module being called."""
         return self._frames[-1]
 
-    def intercept(self) -> None:
-        """Route the calls of the model's modules through here; ``untouched`` takes it back."""
+    @contextmanager
+    def intercepted(self) -> Iterator[None]:
+        """Route the calls of the model's modules through here."""
+        before = [(vars(module), vars(module).get(_SLOT, self)) for module in self._names]
         for module in self._names:
-            vars(module)["_compiled_call_impl"] = _Call(self, module)
+            vars(module)[_SLOT] = _Call(self, module)
+        try:
+            yield
+        finally:
+            for attributes, slot in before:
+                if slot is self:  # there was none
+                    attributes.pop(_SLOT, None)
+                else:
+                    attributes[_SLOT] = slot
 
     def call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call ``module`` with its path on the stack; other threads just call it."""
@@ -63,7 +77,7 @@ class ModuleStack:
         if module in self._behind:
             return self._behind[module](*args, **kwargs)
         frame = self._enter(module)
-        call = ModuleCall(frame.path)
+        call = ModuleCall(frame.path, next(reversed(frame.stack)), tuple(tensors_in(args)))
         self.calls.append(call)
         self._frames.append(frame)
         try:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
 from fxprof.tracing.nodes import Nodes
 from fxprof.tracing.spans import Span, union
@@ -19,15 +19,13 @@ SpanOf = Callable[[Tensor, int], "Span | None"]
 class Store:
     """Finds, makes and updates values; knows which tensors are the model's own."""
 
-    def __init__(self, model: nn.Module, nodes: Nodes, *, all_seen: bool) -> None:
+    def __init__(self, tensors: Mapping[str, Tensor], nodes: Nodes, *, all_seen: bool) -> None:
         self._nodes = nodes
         self._all_seen = all_seen  # no tensor can come from below the torch-function level
         self._values: dict[int, Value] = {}
         self._kept: list[Tensor] = []  # so that no id is used again
         self._unknown_memory: set[int] = set()
-        self._names: dict[int, str] = {}
-        for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-            self._names.setdefault(id(tensor), name)
+        self._names = {id(tensor): name for name, tensor in tensors.items()}
 
     def __getitem__(self, tensor: Tensor) -> Value:
         value = self._values.get(id(tensor))

@@ -13,12 +13,13 @@ from types import MethodWrapperType
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fxprof.tracing import names
 from fxprof.tracing.bounds import Assumptions
+from fxprof.tracing.inventory import Inventory
 from fxprof.tracing.location import run_forward, source_of, user_frame
 from fxprof.tracing.modules import ModuleStack
 from fxprof.tracing.nodes import Nodes
@@ -37,14 +38,14 @@ class NeedsIntegers(Exception):
 
 
 class Tracer(TorchFunctionMode):
-    """Records one forward of ``model``; ``device`` is where its code shall believe to be."""
+    """Records one forward of a model; ``device`` is where its code shall believe to be."""
 
-    def __init__(self, model: nn.Module, assumptions: Assumptions, device: torch.device, *, see_dispatch: bool) -> None:
+    def __init__(self, model: Inventory, assumptions: Assumptions, device: torch.device, *, see_dispatch: bool) -> None:
         super().__init__()
-        self.modules = ModuleStack(model)
+        self.modules = ModuleStack(model.paths)
         self.nodes = Nodes(self.modules)
-        self.values = Store(model, self.nodes, all_seen=see_dispatch)
-        self._model = model
+        self.values = Store(model.tensors, self.nodes, all_seen=see_dispatch)
+        self._model = model.model
         self._device = device
         self._assumptions = assumptions
         self._propagator = Propagator(assumptions, self._where)
@@ -53,8 +54,7 @@ class Tracer(TorchFunctionMode):
 
     def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run forward and return what it returned."""
-        self.modules.intercept()
-        with self._below or nullcontext(), self:
+        with self.modules.intercepted(), self._below or nullcontext(), self:
             return run_forward(self._model, args, kwargs)
 
     def __torch_function__(
@@ -224,7 +224,7 @@ def _is_transformed(args: tuple[Any, ...]) -> bool:
 
 def _identity(tensor: Tensor) -> tuple[int, ...]:
     """The elements a tensor holds: the same for all views of all of them."""
-    return (storages(tensor), tensor.storage_offset(), tensor.numel())
+    return (storages(tensor), int(tensor.storage_offset()), tensor.numel())
 
 
 def _is_number(item: Any) -> bool:

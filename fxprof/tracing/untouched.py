@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 import random
 import sys
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections import OrderedDict, deque
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from functools import _lru_cache_wrapper
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
@@ -19,6 +20,9 @@ _OPAQUE = (
     torch.Tensor, str, bytes, int, float, complex, type(None), type, ModuleType, FunctionType, MethodType,
     BuiltinFunctionType, torch.dtype, torch.device, torch.Size,
 )  # fmt: skip
+_PLAIN = frozenset([bool, int, float, str, type(None), tuple, torch.nn.Parameter])
+_FUNCTIONS = frozenset([FunctionType, _lru_cache_wrapper])
+_CONTAINERS = frozenset([dict, OrderedDict, list, set])
 _DEPTH = 6  # how far into plain objects hanging off a module a snapshot looks
 _LIMIT = 200_000  # objects; a module that holds its data set must not make tracing slow
 
@@ -26,23 +30,38 @@ _LIMIT = 200_000  # objects; a module that holds its data set must not make trac
 class _Snapshot:
     """Shallow copies of every mutable container reachable from the modules."""
 
-    def __init__(self, model: nn.Module) -> None:
-        self._saved: list[tuple[Any, Any]] = []
+    def __init__(self, modules: Iterable[nn.Module]) -> None:
+        self._empty: list[Any] = []
+        self._dicts: list[tuple[dict[Any, Any], dict[Any, Any]]] = []
+        self._others: list[tuple[Any, list[Any]]] = []
         self._seen: set[int] = set()
-        pending: deque[tuple[Any, int]] = deque((vars(module), 0) for module in model.modules())
+        pending: deque[tuple[Any, int]] = deque()
+        for module in modules:
+            self._save_dict(vars(module), 0, pending)
         while pending and len(self._seen) < _LIMIT:
-            self._save(*pending.popleft(), pending)
+            item, depth = pending.popleft()
+            if id(item) not in self._seen:
+                self._seen.add(id(item))
+                self._save(item, depth, pending)
+
+    def _save_dict(self, item: dict[Any, Any], depth: int, pending: deque[tuple[Any, int]]) -> None:
+        saved = dict(item)
+        self._dicts.append((item, saved))
+        if depth >= _DEPTH:
+            return
+        for value in saved.values():
+            if type(value) in _CONTAINERS and not value:
+                self._empty.append(value)  # most of a module's own: hooks that nobody has registered
+            elif type(value) not in _PLAIN and not isinstance(value, _OPAQUE):
+                pending.append((value, depth + 1))
 
     def _save(self, item: Any, depth: int, pending: deque[tuple[Any, int]]) -> None:
-        if isinstance(item, _OPAQUE) or id(item) in self._seen:
-            return
-        self._seen.add(id(item))
         if isinstance(item, dict):
-            self._saved.append((item, dict(item)))
-            below: Any = item.values()
-        elif isinstance(item, (list, set, deque)):
-            self._saved.append((item, list(item)))
-            below = item
+            self._save_dict(item, depth, pending)
+            return
+        if isinstance(item, (list, set, deque)):
+            self._others.append((item, list(item)))
+            below: Any = item
         elif isinstance(item, tuple):
             below = item
         elif hasattr(item, "__dict__") and not isinstance(item, nn.Module):
@@ -54,17 +73,22 @@ class _Snapshot:
 
     def restore(self) -> None:
         """Put back every container whose contents are no longer the same objects."""
-        for container, saved in self._saved:
-            if isinstance(container, dict):
-                same = len(container) == len(saved) and all(
-                    a is b and container[a] is saved[b] for a, b in zip(container, saved)
-                )
-                if not same:
-                    container.clear()
-                    container.update(saved)
-            elif len(container) != len(saved) or any(a is not b for a, b in zip(container, saved)):
+        for container in self._empty:
+            if container:
                 container.clear()
-                (container.update if isinstance(container, set) else container.extend)(saved)
+        for found, saved in self._dicts:
+            if not (_same(found, saved) and _same(found.values(), saved.values())):
+                found.clear()
+                found.update(saved)
+        for container, items in self._others:
+            if not _same(container, items):
+                container.clear()
+                (container.update if isinstance(container, set) else container.extend)(items)
+
+
+def _same(found: Any, saved: Any) -> bool:
+    """Whether two collections hold the same objects in the same order."""
+    return len(found) == len(saved) and all(map(operator.is_, found, saved))
 
 
 class _Code:
@@ -74,16 +98,19 @@ class _Code:
     have to run as written, which torch can only be told for the whole process.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, modules: Collection[nn.Module]) -> None:
+        kinds = {type(module) for module in modules}
         classes = {
-            cls for module in model.modules() for cls in type(module).__mro__ if not cls.__module__.startswith("torch.")
+            cls for kind in kinds for cls in kind.__mro__ if not cls.__module__.startswith(("torch.", "builtins"))
         }
         methods = [f for cls in classes for f in vars(cls).values() if isinstance(f, FunctionType)]
         files = {id(f.__globals__): f.__globals__ for f in methods}
-        spaces = [*files.values(), *map(vars, classes), *map(vars, model.modules())]
-        functions = {id(f): f for space in spaces for f in list(space.values()) if callable(f)}.values()
-        self._misses = [(f, f.cache_info().misses) for f in functions if isinstance(f, _lru_cache_wrapper)]
-        compiled = any(isinstance(f, FunctionType) and hasattr(f, "_torchdynamo_orig_callable") for f in functions)
+        spaces = [*files.values(), *map(vars, classes)]
+        functions = {id(f): f for space in spaces for f in list(space.values()) if callable(f)}
+        for module in modules:  # functions that a module keeps as attributes
+            functions.update((id(f), f) for f in vars(module).values() if type(f) in _FUNCTIONS)
+        self._misses = [(f, f.cache_info().misses) for f in functions.values() if isinstance(f, _lru_cache_wrapper)]
+        compiled = any(hasattr(f, "_torchdynamo_orig_callable") for f in functions.values() if type(f) is FunctionType)
         self._stance = None
         if compiled and hasattr(torch.compiler, "set_stance"):
             self._stance = torch.compiler.set_stance("force_eager")
@@ -121,9 +148,9 @@ class _Process:
 
 
 @contextmanager
-def untouched(model: nn.Module) -> Iterator[None]:
-    """Run the body; then restore modules, their containers, caches, RNGs and defaults."""
-    kept: list[Callable[[], None]] = [_Process().restore, _Code(model).restore, _Snapshot(model).restore]
+def untouched(modules: Collection[nn.Module]) -> Iterator[None]:
+    """Run the body; then restore the modules, their containers, caches, RNGs and defaults."""
+    kept: list[Callable[[], None]] = [_Process().restore, _Code(modules).restore, _Snapshot(modules).restore]
     try:
         yield
     finally:
