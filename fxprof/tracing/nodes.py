@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
-from types import MethodDescriptorType, WrapperDescriptorType
+from types import FrameType, MethodDescriptorType, WrapperDescriptorType
 from typing import Any
 
 import torch
@@ -41,7 +41,9 @@ class Nodes:
     def attribute(self, name: str, item: Any) -> fx.Node:
         """A node for something the model owns, by its qualified name."""
         self.attributes[name] = item
-        return self._placed(self.graph.get_attr(name))
+        # Named here: torch.fx would work the same name out from the target, at three times the cost.
+        node = self.graph.create_node("get_attr", name, (), {}, name=name.replace(".", "_"))
+        return self._placed(node, None)
 
     def unnamed(self, prefix: str, item: Any) -> fx.Node:
         """A node for an object the model has no name for."""
@@ -50,12 +52,12 @@ class Nodes:
     def call(self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> fx.Node:
         """A node for a call: an operator, a method or a function, whichever reads best."""
         if not kwargs and len(args) == 2 and name in REFLECTED:
-            return self._placed(self.graph.call_function(REFLECTED[name], (args[1], args[0])))
+            return self._called(self.graph.call_function(REFLECTED[name], (args[1], args[0])))
         if not _is_method(func, name):
-            return self._placed(self.graph.call_function(func, args, kwargs))
+            return self._called(self.graph.call_function(func, args, kwargs))
         if not kwargs and (name, len(args)) in OPERATORS:
-            return self._placed(self.graph.call_function(OPERATORS[name, len(args)], args))
-        return self._placed(self.graph.call_method(name, args, kwargs))
+            return self._called(self.graph.call_function(OPERATORS[name, len(args)], args))
+        return self._called(self.graph.call_method(name, args, kwargs))
 
     def constant(self, item: Any) -> Any:
         """An argument that is neither a tensor nor a container, in a form that the graph's code can hold."""
@@ -82,10 +84,13 @@ class Nodes:
         self.missed_calls = True
         raise HiddenCall
 
-    def _placed(self, node: fx.Node) -> fx.Node:
+    def _called(self, node: fx.Node) -> fx.Node:
         frame = user_frame()
         if frame is not None and code_kind(frame.f_code) == "kernel":
             self.hidden()
+        return self._placed(node, frame)
+
+    def _placed(self, node: fx.Node, frame: FrameType | None) -> fx.Node:
         current = self._modules.current
         meta = node.meta
         meta["nn_module_stack"] = current.stack
