@@ -43,7 +43,7 @@ _INDEXING = frozenset(["__getitem__", "getitem"])
 _ASSIGNMENTS = frozenset(["__setitem__", "index_put_", "index_put", "masked_scatter_"])
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Call:
     """One call to run: its arguments hold the tensors that the model's code holds."""
 
@@ -60,7 +60,9 @@ class Call:
         def chosen(tensor: Tensor) -> Tensor:
             return choose(self.lookup(tensor))
 
-        return replace(self, args=map_tensors(self.args, chosen), kwargs=map_tensors(self.kwargs, chosen))
+        args = map_tensors(self.args, chosen)
+        kwargs = map_tensors(self.kwargs, chosen) if self.kwargs else self.kwargs
+        return Call(self.func, self.name, args, kwargs, self.values, self.lookup)
 
     def run(self, device: str) -> Any:
         """Call the function."""
@@ -166,7 +168,8 @@ class Propagator:
             else:
                 on_meta.append(map_tensors(item, lambda tensor: call.lookup(tensor).meta))
         whole = isinstance(call.args[1], tuple) or len(on_meta) != 1
-        return call.func(call.lookup(call.args[0]).meta, tuple(on_meta) if whole else on_meta[0])
+        args = (call.lookup(call.args[0]).meta, tuple(on_meta) if whole else on_meta[0])
+        return self._memo.call(call.func, args, {})
 
     def _mask_indices(self, mask: Value) -> list[Tensor]:
         if mask.real is not None:

@@ -1,4 +1,4 @@
-"""Result shapes of functions that torch gives no meta kernel, or one that asks for more than shapes."""
+"""Result shapes in closed form: of functions without a meta kernel, with a demanding one, or called most."""
 
 from __future__ import annotations
 
@@ -33,10 +33,37 @@ def _normalized(input: Tensor, *_: Any, **__: Any) -> Tensor:
     return torch.empty_like(input, memory_format=torch.contiguous_format)
 
 
+def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x (*, n), weight (m, n) or (n,) -> (*, m) or (*), contiguous."""
+    if input.shape[-1:] != weight.shape[-1:] or input.dtype is not weight.dtype or weight.dim() > 2:
+        return torch.nn.functional.linear(input, weight, bias)  # which says what is wrong
+    return torch.empty((*input.shape[:-1], *weight.shape[:-1]), dtype=input.dtype, device="meta")
+
+
+def _layer_norm(
+    input: Tensor, normalized_shape: Any, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+) -> Tensor:
+    """x (*, n...) -> the same, contiguous."""
+    tail = tuple(normalized_shape)
+    if not tail or tuple(input.shape[-len(tail) :]) != tail or (weight is not None and tuple(weight.shape) != tail):
+        return torch.nn.functional.layer_norm(input, normalized_shape, weight, bias, eps)
+    return torch.empty_like(input, memory_format=torch.contiguous_format)
+
+
+def _like(input: Tensor, *_: Any, **__: Any) -> Tensor:
+    """Elementwise on one tensor: its shape, dtype and, where they leave no holes, its strides."""
+    return torch.empty_like(input)
+
+
 SHAPES: dict[Any, Callable[..., Any]] = {
     torch.nn.functional.ctc_loss: _ctc_loss,
     torch.ctc_loss: _ctc_loss,
     torch.autograd.grad: _autograd_grad,
+    torch.nn.functional.linear: _linear,
+    torch.nn.functional.layer_norm: _layer_norm,
+    torch.nn.functional.gelu: _like,
+    torch.nn.functional.relu: _like,
+    torch.nn.functional.silu: _like,
     torch.nn.functional.batch_norm: _normalized,
     torch.nn.functional.instance_norm: _normalized,
 }
