@@ -1,6 +1,8 @@
-"""Measurements over whole model zoos: ``python -m benchmarks coverage|accuracy ZOO``.
+"""Measurements over whole model zoos: ``python -m benchmarks coverage|accuracy ZOO`` or ``... conventions``.
 
 coverage.py   how many models fxprof runs, from weights in memory and from the meta device
 accuracy.py   whether its MACs equal those of torch.utils.flop_counter, which runs the model
+conventions.py whether fxprof's conventions equal the tools they stand for (peers.py calls them; cases.py
+              has small models on which tools disagree)
 zoos.py       the models of a zoo
 """

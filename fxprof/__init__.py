@@ -6,10 +6,14 @@
   keeps its values) and records every torch call as a torch.fx node. Nothing is hooked, copied or changed.
 * ``rules/`` holds the cost of each op as a pure function of shapes; ``ops.py`` knows torch's spellings.
 * ``analysis.py`` joins the two into a ``Report`` (``report.py``): frozen data without torch.
-* ``views/`` are functions from a Report to text; ``cli.py`` is ``python -m fxprof``.
+* ``views/`` are functions from a Report to text; ``cli.py`` and ``commands/`` are ``python -m fxprof``.
+* ``conventions/`` holds other tools' ways of counting, as data over a Report.
+* ``checkpoint/`` reads checkpoints of any format lazily, matches their names onto a model's (pure, no
+  torch), and applies the plan all or nothing.
 
-Imports point downward: errors, units < report < rules, views < ops, tracing < analysis < cli. torch is
-imported on the first use of ``analyze`` or ``trace``, not by ``import fxprof``; torchvision only by ``zoo.py``.
+Imports point downward: errors, units < records < report < rules, views, conventions < ops, tracing,
+checkpoint < analysis < cli. torch is imported on the first use of ``analyze``, ``trace`` or ``load``, not by
+``import fxprof``; torchvision only by ``zoo.py``.
 
 Counting semantics:
 
@@ -33,39 +37,88 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from fxprof.errors import DataDependentError, FxprofError, InputError, TraceError, UncountedError
+# Not on first use: the function has the name of its package, which an import would put in its place.
+from fxprof.conventions import Count, conventions
+from fxprof.errors import (
+    CheckpointError,
+    DataDependentError,
+    FxprofError,
+    InputError,
+    RuleError,
+    TraceError,
+    UncountedError,
+)
 from fxprof.report import Cost, ModuleProfile, OpProfile, Report, TensorSpec
 from fxprof.rules import RULES
 from fxprof.version import __version__
 
 if TYPE_CHECKING:
     from fxprof.analysis import analyze
+    from fxprof.checkpoint.groups import param_groups
+    from fxprof.checkpoint.loading import load
+    from fxprof.checkpoint.matching import match
+    from fxprof.checkpoint.plan import Match, Plan
+    from fxprof.checkpoint.reading import Checkpoint, read
+    from fxprof.checkpoint.result import Result
+    from fxprof.checkpoint.saving import save
+    from fxprof.checkpoint_tools import load_pretrained_weights
+    from fxprof.complexity import compute_model_complexity
     from fxprof.tracing import trace
 
 __all__ = [
     "RULES",
+    "Checkpoint",
+    "CheckpointError",
     "Cost",
+    "Count",
     "DataDependentError",
     "FxprofError",
     "InputError",
+    "Match",
     "ModuleProfile",
     "OpProfile",
+    "Plan",
     "Report",
+    "Result",
+    "RuleError",
     "TensorSpec",
     "TraceError",
     "UncountedError",
     "__version__",
     "analyze",
+    "compute_model_complexity",
+    "conventions",
+    "load",
+    "load_pretrained_weights",
+    "match",
+    "param_groups",
+    "read",
+    "save",
     "trace",
 ]
 
-_IMPORT_TORCH = {"analyze": "fxprof.analysis", "trace": "fxprof.tracing"}
+# Imported on first use: most of these need torch.
+_LAZY = {
+    "Checkpoint": "fxprof.checkpoint.reading",
+    "Match": "fxprof.checkpoint.plan",
+    "Plan": "fxprof.checkpoint.plan",
+    "Result": "fxprof.checkpoint.result",
+    "analyze": "fxprof.analysis",
+    "compute_model_complexity": "fxprof.complexity",
+    "load": "fxprof.checkpoint.loading",
+    "load_pretrained_weights": "fxprof.checkpoint_tools",
+    "match": "fxprof.checkpoint.matching",
+    "param_groups": "fxprof.checkpoint.groups",
+    "read": "fxprof.checkpoint.reading",
+    "save": "fxprof.checkpoint.saving",
+    "trace": "fxprof.tracing",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _IMPORT_TORCH:
+    if name not in _LAZY:
         raise AttributeError(f"module 'fxprof' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_IMPORT_TORCH[name]), name)
+    value = getattr(importlib.import_module(_LAZY[name]), name)
     globals()[name] = value
     return value
 

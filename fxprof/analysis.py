@@ -14,7 +14,7 @@ import torch
 from torch import fx, nn
 from torch.fx.passes.shape_prop import TensorMetadata
 
-from fxprof import binding, ops
+from fxprof import binding, observed, ops
 from fxprof.decompose import decompose
 from fxprof.errors import UncountedError
 from fxprof.report import Cost, ModuleInfo, OpProfile, Report, StateProfile, TensorSpec
@@ -59,15 +59,17 @@ def analyze(
         UncountedError: only with ``strict``.
     """
     traced = record(model, inputs, kwargs or {}, bounds, training=training)
+    counted = tuple(_profiles(traced, RULES if rules is None else rules, training))
     report = Report(
         name=name or type(traced.model.model).__name__,
         inputs=traced.inputs,
-        ops=tuple(_profiles(traced, RULES if rules is None else rules, training)),
+        ops=counted,
         modules=tuple(_modules(traced)),
         bounds=tuple(replace(bound, source=_place(bound.source)) for bound in traced.bounds),
         outputs=tuple(node.name for node in _output(traced.graph).all_input_nodes),
         training=training,
         versions={"fxprof": __version__, "torch": str(torch.__version__)},
+        calls=tuple(observed.calls(traced.calls, traced.graph.nodes, counted)),
     )
     if strict and not report.exact:
         raise UncountedError(_inexact(report))
@@ -111,6 +113,7 @@ def _profiles(traced: Trace, rules: Mapping[str, Rule], training: bool) -> Itera
                 inputs=tuple(spec for _, spec in inputs), outputs=outputs, cost=cost,
                 args=tuple(names.get(arg, arg.name) for arg, _ in inputs), memory=owners,
                 bytes_accessed=moved, source=_place(f"{filename}:{line}") if filename else "",
+                called=observed.spelling(node.target), attributes=observed.arguments(node, op, shapes),
             )  # fmt: skip
 
 
@@ -238,6 +241,7 @@ def _modules(traced: Trace) -> Iterator[ModuleInfo]:
         outputs.setdefault(call.path, call.outputs)
     ran = {node.meta["module_path"] for node in traced.graph.nodes if "module_path" in node.meta}
     state = _state(traced)
+    places = observed.places(traced.model.model)
     order = {path: position for position, path in enumerate(calls)}
     wanted = own | set(calls) | ran
     for path in list(wanted):
@@ -245,9 +249,12 @@ def _modules(traced: Trace) -> Iterator[ModuleInfo]:
             path = path.rpartition(".")[0]
             wanted.add(path)
     for path in sorted((path for path in every if path in wanted), key=lambda p: order.get(p, len(order))):
+        module = every[path]
         yield ModuleInfo(
-            path, type(every[path]).__name__, calls.get(path, 0), tuple(state.get(path, ())), outputs.get(path, ())
-        )
+            path, type(module).__name__, calls.get(path, 0), tuple(state.get(path, ())), outputs.get(path, ()),
+            observed.bases(type(module)), not any(module._modules.values()), places[module],
+            traced.model.paths[module][0], observed.weights(module), observed.hyperparameters(module),
+        )  # fmt: skip
 
 
 def _state(traced: Trace) -> dict[str, list[StateProfile]]:

@@ -1,4 +1,4 @@
-"""The command line: ``fxprof report MODEL`` and ``python -m fxprof report MODEL``.
+"""The command line: ``fxprof report MODEL`` and ``python -m fxprof report MODEL``; ``commands/`` has the others.
 
 Exit status: 0 fine; 1 a problem was found (``--strict``); 2 a wrong argument, model or file.
 """
@@ -14,10 +14,11 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from fxprof.commands import checkpoint, conventions
 from fxprof.errors import FxprofError, InputError, UncountedError
 from fxprof.report import Report, TensorSpec
 from fxprof.version import __version__
-from fxprof.views import notes, table
+from fxprof.views import layers, notes, table
 from fxprof.views.rows import BY, SORT
 from fxprof.views.text import safe
 
@@ -57,6 +58,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"fxprof {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_report(commands.add_parser("report", help="count a model and print where the cost goes"))
+    checkpoint.add(commands)
+    conventions.add(commands, _add_model, _counted, _print)
     return parser
 
 
@@ -65,10 +68,11 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
     _add_model(parser)
     parser.add_argument("--training", action="store_true", help="training mode, backward pass included")
     parser.add_argument("--strict", action="store_true", help="exit 1 unless every op is counted and no size assumed")
-    parser.add_argument("--by", choices=BY, default="module", help="what a row is (default: module)")
+    parser.add_argument("--by", choices=(*BY, "layer"), default="module", help="what a row is (default: module)")
     parser.add_argument("--depth", type=_natural, metavar="N", help="cut the module tree below depth N")
     parser.add_argument("--top", type=_natural, metavar="N", help="only the N largest rows, and the sum of the rest")
     parser.add_argument("--sort", choices=SORT, help="order of the rows (default: execution, or MACs)")
+    conventions.add_time(parser)
     _add_output(parser)
 
 
@@ -90,11 +94,17 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 def _report(args: argparse.Namespace) -> int:
     form = _format(args)
-    report = _load(args) if args.model.endswith(".json") else _analyze(args)
+    report = _counted(args)
     _emit(_FORMATS[form](report, args), args.output)
+    if args.time:
+        _print(conventions.forward_time(args))
     if args.strict and not report.exact:
         raise UncountedError(f"not exact: {' '.join(notes.inexact(report))}")
     return 0
+
+
+def _counted(args: argparse.Namespace) -> Report:
+    return _load(args) if args.model.endswith(".json") else _analyze(args)
 
 
 def _load(args: argparse.Namespace) -> Report:
@@ -130,6 +140,10 @@ def _analyze(args: argparse.Namespace) -> Report:
 
 
 def _table(report: Report, args: argparse.Namespace) -> str:
+    if args.by == "layer":
+        if args.depth is not None or args.top is not None or args.sort is not None:
+            raise InputError("--by layer lists every layer in call order: leave out --depth, --top and --sort")
+        return layers.render(report)
     width = shutil.get_terminal_size().columns if args.output is None and sys.stdout.isatty() else None
     return table.render(report, by=args.by, depth=args.depth, top=args.top, sort=args.sort, width=width)
 

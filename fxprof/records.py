@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fxprof.errors import InputError
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import torch
 
 Shape = tuple[int, ...]
+# Names with plain values: numbers, texts, None, or tuples of numbers.
+Attributes = tuple[tuple[str, Any], ...]
 
 ITEMSIZE: Mapping[str, int] = {
     "bool": 1, "uint8": 1, "int8": 1, "float8_e4m3fn": 1, "float8_e5m2": 1, "float8_e4m3fnuz": 1,
@@ -97,7 +99,9 @@ class OpProfile:
     ``args`` names the producer of each entry of ``inputs`` (an op, an input or a parameter).
     ``memory`` says for each output whose memory it lives in: the op's own name (with ``:i`` for
     the i-th of several) where it allocates, the allocating op's where it is a view or in-place,
-    an input's name, or ``""`` for the model's own parameters and buffers.
+    an input's name, or ``""`` for the model's own parameters and buffers. ``called`` is the
+    spelling the model's code used (``operator.add``, ``torch.add``); ``attributes`` are the few
+    arguments without which other tools' formulas cannot be evaluated.
     """
 
     name: str
@@ -110,6 +114,8 @@ class OpProfile:
     memory: tuple[str, ...] = ()
     bytes_accessed: int = 0
     source: str = ""
+    called: str = ""
+    attributes: Attributes = ()
 
     @property
     def output(self) -> TensorSpec | None:
@@ -155,13 +161,50 @@ class StateProfile:
 
 @dataclass(frozen=True, slots=True)
 class ModuleInfo:
-    """What was seen of one module: ``calls`` is how often it was called."""
+    """What was seen of one module: ``calls`` is how often it was called.
+
+    ``bases`` names its class and those above it, nn.Module left out. ``weights`` are the parameters it
+    holds itself, shared ones too (``state`` lists each once in the whole model). ``places`` is how often
+    a walk over children reaches it, ``first`` the path it is reached by first. ``attributes`` are the
+    hyper-parameters that formulas ask for.
+    """
 
     path: str  # as named_modules(): "" is the root
     type: str
     calls: int = 0
     state: tuple[StateProfile, ...] = ()
     outputs: tuple[TensorSpec, ...] = ()  # of the first call
+    bases: tuple[str, ...] = ()
+    leaf: bool = True  # it has no children
+    places: int = 1
+    first: str = ""
+    weights: tuple[Weight, ...] = ()
+    attributes: Attributes = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """A parameter by the name its module has for it."""
+
+    name: str  # "weight"
+    shape: Shape
+    trainable: bool = False
+
+    @property
+    def numel(self) -> int:
+        """Number of elements."""
+        return prod(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class CallProfile:
+    """One call of a module: its positional tensors, what it returned, and ``ops[start:stop]`` that ran in it."""
+
+    path: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    start: int = 0
+    stop: int = 0
 
 
 @dataclass(frozen=True, slots=True)

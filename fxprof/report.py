@@ -10,12 +10,14 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from fxprof import saved
 from fxprof.errors import InputError
 from fxprof.records import (
     ITEMSIZE,
     Bound,
+    CallProfile,
     Cost,
     InputProfile,
     ModuleInfo,
@@ -25,12 +27,18 @@ from fxprof.records import (
     StateProfile,
     TensorSpec,
     Uncounted,
+    Weight,
 )
+
+if TYPE_CHECKING:
+    from fxprof.conventions import Count
+    from fxprof.conventions.difference import Difference
 
 __all__ = [
     "FORMAT",
     "ITEMSIZE",
     "Bound",
+    "CallProfile",
     "Cost",
     "InputProfile",
     "ModuleInfo",
@@ -41,6 +49,7 @@ __all__ = [
     "StateProfile",
     "TensorSpec",
     "Uncounted",
+    "Weight",
 ]
 
 # 1: first format.
@@ -59,6 +68,7 @@ class Report:
     outputs: tuple[str, ...] = ()  # names of the ops whose results the model returns
     training: bool = False
     versions: Mapping[str, str] = field(default_factory=dict)
+    calls: tuple[CallProfile, ...] = ()  # of modules, in call order
 
     # -- totals --------------------------------------------------------------------------------
 
@@ -229,6 +239,20 @@ class Report:
         """Paths of the modules that the forward never reaches."""
         return tuple(module.path for _, module in self.walk() if not module.reached)
 
+    # -- in other tools' words -----------------------------------------------------------------
+
+    def count(self, convention: str) -> Count:
+        """What another tool would print, as ``report.count("thop").flops``; ``fxprof.conventions()`` lists them."""
+        from fxprof.conventions import count
+
+        return count(self, convention)
+
+    def explain(self, convention: str, base: str = "macs") -> Difference:
+        """Why another tool's number differs from fxprof's MACs (or from ``base``): causes that add up exactly."""
+        from fxprof.conventions.difference import explain
+
+        return explain(self, convention, base)
+
     # -- views ---------------------------------------------------------------------------------
 
     def to_dict(self) -> dict[str, Any]:
@@ -241,6 +265,12 @@ class Report:
             "activations", "activation_bytes", "bytes_accessed", "intensity", "peak_bytes", "exact",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names}
+
+    def _check_calls(self) -> None:
+        paths = {info.path for info in self.modules}
+        strays = sorted({call.path for call in self.calls} - paths)
+        if strays:
+            raise ValueError(f"calls of modules that it does not list: {', '.join(strays[:3])}")
 
     def to_json(self, indent: int | None = None) -> str:
         """The complete report as JSON."""
@@ -255,15 +285,17 @@ class Report:
         try:
             report = cls(
                 name=data["name"],
-                inputs=tuple(InputProfile(i["name"], _spec(i["spec"])) for i in data["inputs"]),
-                ops=tuple(map(_op, data["ops"])),
-                modules=tuple(map(_module, data["modules"])),
+                inputs=tuple(InputProfile(i["name"], saved.spec(i["spec"])) for i in data["inputs"]),
+                ops=tuple(map(saved.op, data["ops"])),
+                modules=tuple(map(saved.module, data["modules"])),
                 bounds=tuple(Bound(**bound) for bound in data["bounds"]),
                 outputs=tuple(data["outputs"]),
                 training=data["training"],
                 versions=dict(data["versions"]),
+                calls=tuple(map(saved.call, data["calls"])),
             )
             report._totals(), report.by_type(), report.by_module()  # fails where parts do not fit together
+            report._check_calls()
         except (KeyError, TypeError, AttributeError, ValueError, IndexError) as err:
             said = f"{type(err).__name__} {err}"
             raise InputError(f"a saved report must hold what Report.to_dict writes: {said}") from err
@@ -281,19 +313,3 @@ def _grouped(pairs: Iterator[tuple[str, Cost | None]]) -> dict[str, Cost]:
         if cost is not None:
             totals[key] = totals.get(key, Cost()) + cost
     return totals
-
-
-def _spec(data: Mapping[str, Any]) -> TensorSpec:
-    return TensorSpec(tuple(data["shape"]), data["dtype"])
-
-
-def _op(data: Mapping[str, Any]) -> OpProfile:
-    cost = None if data["cost"] is None else Cost(**data["cost"])
-    specs = {side: tuple(map(_spec, data[side])) for side in ("inputs", "outputs")}
-    names = {side: tuple(data[side]) for side in ("args", "memory")}
-    return OpProfile(**{**data, **specs, **names, "cost": cost})
-
-
-def _module(data: Mapping[str, Any]) -> ModuleInfo:
-    state = tuple(StateProfile(**{**entry, "spec": _spec(entry["spec"])}) for entry in data["state"])
-    return ModuleInfo(data["path"], data["type"], data["calls"], state, tuple(map(_spec, data["outputs"])))

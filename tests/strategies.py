@@ -39,7 +39,13 @@ def hand_made() -> Report:
     """
     x = spec(2, 4, 8, 8)
     conv, unit = Cost(macs=18432, flops=37376), Cost(flops=512)
-    ops, modules = [], [ModuleInfo("", "Net", 1), ModuleInfo("body", "Sequential", 1)]
+    ops, modules = (
+        [],
+        [
+            ModuleInfo("", "Net", 1, outputs=(x, spec(2, 3))),
+            ModuleInfo("body", "Sequential", 1, outputs=(x,)),
+        ],
+    )
     last = "x"
     for i in range(2):
         path, names = f"body.{i}", [f"{kind}_{i}" for kind in ("conv2d", "relu", "add")]
@@ -51,9 +57,9 @@ def hand_made() -> Report:
             op(names[2], "add", path, (names[1], last), x, unit),
         ]
         modules += [
-            ModuleInfo(path, "Block", 1),
-            ModuleInfo(f"{path}.conv", "Conv2d", 1, (weight, bias)),
-            ModuleInfo(f"{path}.act", "ReLU", 1),
+            ModuleInfo(path, "Block", 1, outputs=(x,)),
+            ModuleInfo(f"{path}.conv", "Conv2d", 1, (weight, bias), (x,)),
+            ModuleInfo(f"{path}.act", "ReLU", 1, outputs=(x,)),
         ]
         last = names[2]
     ops.append(op("stft", "stft", "", (last,), spec(2, 16), None))

@@ -185,7 +185,7 @@ def test_errors_in_user_code_name_the_line(here: Path, capsys: pytest.CaptureFix
         (["report"], "the following arguments are required: MODEL"),
         (["report", "x", "--depth", "-1"], "must be a whole number, 0 or more, got '-1'"),
         (["report", "x", "--top", "many"], "must be a whole number, 0 or more, got 'many'"),
-        (["report", "x", "--by", "layer"], "invalid choice: 'layer'"),
+        (["report", "x", "--by", "colour"], "invalid choice: 'colour'"),
         (["report", "x", "--input", "1,3,a"], "must be sizes, with an optional name and dtype"),
         (["report", "x", "--input", ""], "must be sizes, with an optional name and dtype"),
         (["report", "x", "--input", "1,-3"], "must be sizes, with an optional name and dtype"),
@@ -216,3 +216,9 @@ def test_input_syntax(text: str, name: str, shape: tuple[int, ...], dtype: str |
     """An input is sizes with an optional name and dtype."""
     args = fxprof.cli.build_parser().parse_args(["report", "x", "--input", text])
     assert args.inputs == [(name, TensorSpec(shape, dtype))]
+
+
+def test_layers_are_not_cut_or_sorted(capsys: pytest.CaptureFixture[str]) -> None:
+    """The listing has a fixed order and no tree."""
+    assert fxprof.cli.main(["report", "resnet18", "--by", "layer", "--top", "3"]) == 2
+    assert "--by layer lists every layer in call order" in capsys.readouterr().err

@@ -19,18 +19,21 @@ PACKAGE = ROOT / "fxprof"
 # Who may import torch when imported: the part that traces and counts, and the loader.
 TORCH = (
     "fxprof.tracing", "fxprof.ops", "fxprof.binding", "fxprof.decompose", "fxprof.training", "fxprof.analysis",
-    "fxprof.checkpoint",
+    "fxprof.observed", "fxprof.modes", "fxprof.timing", "fxprof.complexity", "fxprof.checkpoint",
+    "fxprof.checkpoint_tools",
 )  # fmt: skip
 # Lowest first: a module imports from its own layer or a lower one.
 LAYERS = (
     ("fxprof.errors", "fxprof.units", "fxprof.version"),
-    ("fxprof.records",),
+    ("fxprof.records", "fxprof.saved"),
+    ("fxprof.checkpoint.plan", "fxprof.checkpoint.names"),
     ("fxprof.report",),
     ("fxprof.rules", "fxprof.views", "fxprof.conventions"),
     ("fxprof.ops", "fxprof.binding", "fxprof.decompose", "fxprof.tracing", "fxprof.zoo", "fxprof.checkpoint"),
-    ("fxprof.training",),
+    ("fxprof.training", "fxprof.observed", "fxprof.modes", "fxprof.timing"),
     ("fxprof.analysis",),
-    ("fxprof.cli", "fxprof.checkpoint_tools"),
+    ("fxprof.complexity",),
+    ("fxprof.cli", "fxprof.commands", "fxprof.checkpoint_tools"),
     ("fxprof.__main__",),
 )
 

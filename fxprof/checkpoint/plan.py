@@ -19,8 +19,16 @@ class Match:
     """One tensor of the model and where its values come from.
 
     ``source`` is a checkpoint key, or several that fuse into one tensor. ``how`` is "exact", "prefix",
-    "renamed", or the name of the adaptation; ``reason`` says what the choice rests on (structure,
-    number, vote, name, graph, order, user). A match that is not ``sure`` is applied only when asked for.
+    "renamed", or the name of the adaptation:
+
+    * "qkv": the sources' rows (q, k, v in this order) are concatenated;
+    * "qkv[1/3]": the target is block 1 (from 0) of 3 equal blocks of the source's rows;
+    * "reshape": the same elements in the same order under another shape;
+    * "transpose": the 2-D source is transposed; "qkv+transpose" and the like do both, left to right;
+    * "first-conv", "head-rows", "pos-embed", "rope": see ``adapt=``.
+
+    ``reason`` says what the choice rests on: name (equal names too), structure, number, vote, graph,
+    order, guess or user. A match that is not ``sure`` is applied only when asked for.
     """
 
     target: str
@@ -56,6 +64,21 @@ class Coverage:
 
 
 @dataclass(frozen=True)
+class Target:
+    """A model as the matcher sees it: every name of its state_dict, in the order of registration.
+
+    ``order`` lists names in the order of first use, ``feeds`` the tensors whose op comes right before;
+    both are empty where the model was not traced.
+    """
+
+    shapes: Mapping[str, Shape]
+    buffers: frozenset[str] = frozenset()
+    aliases: Mapping[str, str] = field(default_factory=dict)  # second name of a tied tensor -> its first
+    order: tuple[str, ...] = ()
+    feeds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Plan:
     """What ``load`` would do; made by ``match`` without touching the model. ``str(plan)`` is a table."""
 
@@ -69,6 +92,15 @@ class Plan:
     coverage: Coverage = Coverage(0, 0, 0, 0.0, 0.0)
     notes: tuple[str, ...] = ()  # one sentence each, the cause that explains most leftovers first
     excluded: tuple[str, ...] = ()  # targets left out by include= and exclude=
+    mismatched_sources: Mapping[str, str] = field(default_factory=dict)  # mismatched target -> checkpoint key
+    tied: Mapping[str, str] = field(default_factory=dict)  # alias in the model -> the target that gets the value
+    # Checkpoint key -> target that another key fills already (a tied tensor saved twice): values must agree.
+    repeats: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        from fxprof.views.plan import render  # the view imports this module
+
+        return render(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data with a ``format`` number; ``Plan.from_dict`` reads it back."""
@@ -101,6 +133,9 @@ class Plan:
                 coverage=Coverage(**data["coverage"]),
                 notes=tuple(data["notes"]),
                 excluded=tuple(data["excluded"]),
+                mismatched_sources=dict(data.get("mismatched_sources", {})),
+                tied=dict(data.get("tied", {})),
+                repeats=dict(data.get("repeats", {})),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as err:
             raise InputError(f"a saved plan must hold what Plan.to_dict writes: {type(err).__name__} {err}") from err

@@ -89,7 +89,6 @@ def _check(by: str, depth: int | None, top: int | None, sort: str | None) -> Non
 
 
 def _tree(report: Report, cut: int, sort: str) -> Iterator[Row]:
-    outputs = _last_outputs(report)
     # An explicit stack: trees deeper than Python's recursion limit exist in tests only, but exist.
     stack: list[Row | tuple[int, ModuleProfile]] = [(0, report.root)]
     while stack:
@@ -98,7 +97,7 @@ def _tree(report: Report, cut: int, sort: str) -> Iterator[Row]:
             yield entry
             continue
         level, module = entry
-        yield _module_row(module, level, outputs, module.name or report.name)
+        yield _module_row(module, level, module.name or report.name)
         if level < cut and module.children:
             stack.extend(reversed(_children(module, level + 1, sort)))
 
@@ -106,7 +105,7 @@ def _tree(report: Report, cut: int, sort: str) -> Iterator[Row]:
 def _children(module: ModuleProfile, level: int, sort: str) -> list[Row | tuple[int, ModuleProfile]]:
     own = _own_row(module, level, "(own)")
     entries: list[tuple[Row, Row | tuple[int, ModuleProfile]]] = [
-        (_module_row(child, level, {}, child.name), (level, child)) for child in module.children
+        (_module_row(child, level, child.name), (level, child)) for child in module.children
     ]
     if not own.empty:
         entries.append((own, own))
@@ -116,10 +115,10 @@ def _children(module: ModuleProfile, level: int, sort: str) -> list[Row | tuple[
     return [entry for _, entry in entries]
 
 
-def _module_row(module: ModuleProfile, level: int, outputs: dict[str, str], name: str) -> Row:
+def _module_row(module: ModuleProfile, level: int, name: str) -> Row:
     return Row(
         name=name, labels=(module.type,), depth=level, params=module.params, macs=module.macs, flops=module.flops,
-        activations=module.activations, output=outputs.get(module.path, ""),
+        activations=module.activations, output=_returned(module),
     )  # fmt: skip
 
 
@@ -130,15 +129,10 @@ def _own_row(module: ModuleProfile, level: int, name: str) -> Row:
     )  # fmt: skip
 
 
-def _last_outputs(report: Report) -> dict[str, str]:
-    """Shape of the last tensor made in each module or below it."""
-    outputs: dict[str, str] = {}
-    for op in reversed(report.ops):
-        path: str | None = op.module
-        while path is not None and path not in outputs and op.output is not None:
-            outputs[path] = str(op.output)
-            path = path.rpartition(".")[0] if path else None
-    return outputs
+def _returned(module: ModuleProfile) -> str:
+    """What the first call of a module returned."""
+    first, *rest = (*map(str, module.outputs), "")
+    return f"{first}, {len(rest) - 1} more" if len(rest) > 1 else first
 
 
 # -- flat listings -----------------------------------------------------------------------------
@@ -147,12 +141,11 @@ def _last_outputs(report: Report) -> dict[str, str]:
 def _by_module(report: Report, depth: int | None) -> list[Row]:
     """The modules at the cut (or without children above it), and what those above it run themselves."""
     cut = full_depth(report) if depth is None else depth
-    outputs = _last_outputs(report)
     found = []
     for level, module in report.walk():
         name = module.path or report.name
         if level == cut or (level < cut and not module.children):
-            found.append(_module_row(module, 0, outputs, name))
+            found.append(_module_row(module, 0, name))
         elif level < cut and not (own := _own_row(module, 0, f"{name} (own)")).empty:
             found.append(replace(own, labels=(module.type,)))
     return found
@@ -166,7 +159,7 @@ def _by_type(report: Report, depth: int | None) -> list[Row]:
         if depth is not None and level > depth:
             continue
         whole = level == depth
-        row = _module_row(module, 0, {}, module.type) if whole else _own_row(module, 0, module.type)
+        row = _module_row(module, 0, module.type) if whole else _own_row(module, 0, module.type)
         totals[module.type] = _sum((totals.get(module.type, Row(name=module.type)), row), module.type)
         counts[module.type] = counts.get(module.type, 0) + 1
     return [replace(row, labels=(str(counts[name]),)) for name, row in totals.items()]

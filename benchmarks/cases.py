@@ -1,0 +1,252 @@
+"""Small models on which tools disagree, one reason each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Function(nn.Module):
+    """A module whose forward is a function of itself and its input."""
+
+    def __init__(self, forward: Callable[[Any, Tensor], Tensor], **parts: Any) -> None:
+        super().__init__()
+        self.function = forward
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Call the function."""
+        return self.function(self, x)
+
+
+class MyLinear(nn.Linear):
+    """A subclass, which tools that look classes up do not know."""
+
+
+class Parent(nn.Module):
+    """A module around another."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Call the layer."""
+        out: Tensor = self.layer(x)
+        return out
+
+
+def two_parents() -> nn.Module:
+    """One layer, two parents."""
+    layer = nn.Linear(10, 10, bias=False)
+    return nn.Sequential(Parent(layer), Parent(layer))
+
+
+def called_twice() -> nn.Module:
+    """One layer, two calls."""
+    return Function(lambda self, x: self.a(self.a(x)), a=nn.Linear(10, 10, bias=False))
+
+
+def frozen_half() -> nn.Module:
+    """Two layers, the second frozen."""
+    model = nn.Sequential(nn.Linear(10, 10, bias=False), nn.Linear(10, 10, bias=False))
+    model[1].requires_grad_(False)
+    return model
+
+
+def attention(self: Any, x: Tensor) -> Tensor:
+    """Self-attention of nn.MultiheadAttention without its weights."""
+    attended: Tensor = self.a(x, x, x, need_weights=self.need_weights)[0]
+    return attended
+
+
+def by_hand(self: Any, x: Tensor) -> Tensor:
+    """Attention by ``@`` and softmax."""
+    weights = (self.q(x) @ self.k(x).transpose(-2, -1)).softmax(-1)
+    out: Tensor = self.o(weights @ self.v(x))
+    return out
+
+
+def fused(self: Any, x: Tensor) -> Tensor:
+    """Attention by the fused function."""
+    heads = [layer(x).unflatten(-1, (4, 4)).transpose(1, 2) for layer in (self.q, self.k, self.v)]
+    out: Tensor = self.o(F.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2))
+    return out
+
+
+def projections() -> dict[str, nn.Module]:
+    """Four of them, 16 wide."""
+    return {name: nn.Linear(16, 16, bias=False) for name in "qkvo"}
+
+
+def cells(self: Any, x: Tensor) -> Tensor:
+    """An LSTM cell in a loop."""
+    h = c = torch.zeros(x.shape[0], 16, device=x.device)
+    for t in range(x.shape[1]):
+        h, c = self.c(x[:, t], (h, c))
+    return h
+
+
+def gru_cells(self: Any, x: Tensor) -> Tensor:
+    """A GRU cell, then a plain one."""
+    first: Tensor = self.a(x)
+    second: Tensor = self.b(first)
+    return second
+
+
+def masked(self: Any, x: Tensor) -> Tensor:
+    """Attention with a mask, to keys and values of other widths, that returns its weights."""
+    mask = torch.zeros(10, 10, device=x.device)
+    attended, weights = self.a(x, self.k(x), self.v(x), attn_mask=mask)
+    out: Tensor = attended.sum() + weights.sum()
+    return out
+
+
+def shortcut(self: Any, x: Tensor) -> Tensor:
+    """Every spelling of an addition and a product."""
+    y = torch.add(x, self.a(x)) + x
+    y = torch.mul(y, x) * y
+    return (y + x).relu() + torch.matmul(y, y.transpose(-2, -1)) @ y
+
+
+Case = tuple[Callable[[], nn.Module], tuple[int, ...]]
+# Name -> how to make the model, and the shape of its one input.
+CASES: dict[str, Case] = {
+    "conv": (lambda: nn.Sequential(nn.Conv2d(3, 8, 3, padding=1)), (2, 3, 8, 8)),
+    "depthwise": (lambda: nn.Sequential(nn.Conv2d(8, 8, 3, padding=1, groups=8)), (2, 8, 8, 8)),
+    "transposed": (lambda: nn.Sequential(nn.ConvTranspose2d(4, 8, 3, stride=2)), (2, 4, 5, 5)),
+    "transposed groups": (lambda: nn.Sequential(nn.ConvTranspose2d(4, 8, 3, stride=2, groups=2)), (1, 4, 5, 5)),
+    "same padding": (lambda: nn.Sequential(nn.Conv2d(3, 8, 3, padding="same")), (2, 3, 8, 8)),
+    "conv1d": (lambda: nn.Sequential(nn.Conv1d(4, 8, 3, padding=1)), (2, 4, 20)),
+    "conv3d": (lambda: nn.Sequential(nn.Conv3d(3, 4, 3, padding=1), nn.BatchNorm3d(4)), (2, 3, 6, 6, 6)),
+    "linear": (lambda: nn.Sequential(nn.Linear(16, 32)), (2, 10, 16)),
+    "mlp": (lambda: nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 3)), (4, 8)),
+    "small cnn": (
+        lambda: nn.Sequential(
+            nn.Conv2d(3, 8, 1, bias=False),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(8, 10),
+        ),
+        (2, 3, 8, 8),
+    ),
+    "norms": (
+        lambda: nn.Sequential(
+            nn.Conv2d(4, 8, 1),
+            nn.GroupNorm(2, 8),
+            nn.InstanceNorm2d(8, affine=True),
+            nn.InstanceNorm2d(8),
+            nn.BatchNorm2d(8, affine=False),
+            nn.LayerNorm(6),
+            nn.LayerNorm(6, elementwise_affine=False),
+        ),
+        (2, 4, 6, 6),
+    ),
+    "activations": (
+        lambda: nn.Sequential(
+            nn.Conv2d(4, 8, 1),
+            nn.ReLU6(),
+            nn.LeakyReLU(),
+            nn.PReLU(),
+            nn.GELU(),
+            nn.SiLU(),
+            nn.Hardswish(),
+            nn.Softmax(1),
+            nn.ELU(),
+            nn.Sigmoid(),
+            nn.Dropout(),
+        ),
+        (2, 4, 6, 6),
+    ),
+    "pools": (
+        lambda: nn.Sequential(
+            nn.Conv2d(4, 8, 1),
+            nn.MaxPool2d(2, 1),
+            nn.AvgPool2d((2, 3), 1),
+            nn.AdaptiveMaxPool2d(5),
+            nn.AdaptiveAvgPool2d((3, 2)),
+        ),
+        (2, 4, 9, 9),
+    ),
+    "upsample": (lambda: nn.Sequential(nn.Conv2d(4, 8, 1), nn.Upsample(scale_factor=2)), (2, 4, 5, 5)),
+    "interpolate": (
+        lambda: Function(lambda self, x: F.interpolate(self.a(x), size=(8, 8), mode="bilinear"), a=nn.Conv2d(4, 8, 1)),
+        (2, 4, 5, 5),
+    ),
+    "functional": (
+        lambda: Function(
+            lambda self, x: F.relu(F.linear(x, self.w, self.b)),
+            w=nn.Parameter(torch.ones(8, 10)),
+            b=nn.Parameter(torch.ones(8)),
+        ),
+        (3, 10),
+    ),
+    "own parameter": (
+        lambda: Function(
+            lambda self, x: self.a(x + self.p), p=nn.Parameter(torch.ones(1, 10, 16)), a=nn.Linear(16, 16)
+        ),
+        (1, 10, 16),
+    ),
+    "subclass": (lambda: nn.Sequential(MyLinear(10, 10, bias=False)), (3, 10)),
+    "two parents": (two_parents, (3, 10)),
+    "called twice": (called_twice, (3, 10)),
+    "frozen half": (frozen_half, (3, 10)),
+    "unused": (
+        lambda: Function(lambda self, x: self.a(x), a=nn.Linear(10, 10, bias=False), b=nn.Linear(100, 100)),
+        (3, 10),
+    ),
+    "attention": (
+        lambda: Function(attention, a=nn.MultiheadAttention(16, 4, batch_first=True), need_weights=False),
+        (2, 10, 16),
+    ),
+    "attention with weights": (
+        lambda: Function(attention, a=nn.MultiheadAttention(16, 4, batch_first=True), need_weights=True),
+        (2, 10, 16),
+    ),
+    "attention of one image": (
+        lambda: Function(attention, a=nn.MultiheadAttention(16, 4, batch_first=True), need_weights=False),
+        (1, 10, 16),
+    ),
+    "attention with a mask": (
+        lambda: Function(
+            masked,
+            a=nn.MultiheadAttention(16, 4, kdim=8, vdim=32, batch_first=True),
+            k=nn.Linear(16, 8),
+            v=nn.Linear(16, 32),
+        ),
+        (2, 10, 16),
+    ),
+    "vector": (
+        lambda: Function(lambda self, x: self.a(x) @ self.w, a=nn.Linear(8, 8), w=nn.Parameter(torch.ones(8))),
+        (3, 8),
+    ),
+    "bilinear": (lambda: Function(lambda self, x: self.a(x, x), a=nn.Bilinear(4, 4, 6)), (3, 4)),
+    "encoder layer": (lambda: nn.Sequential(nn.TransformerEncoderLayer(16, 4, 64, batch_first=True)), (2, 10, 16)),
+    "attention by hand": (lambda: Function(by_hand, **projections()), (2, 10, 16)),
+    "fused attention": (lambda: Function(fused, **projections()), (2, 10, 16)),
+    "broadcast": (
+        lambda: Function(lambda self, x: torch.matmul(self.w, x), w=nn.Parameter(torch.ones(5, 6))),
+        (2, 6, 7),
+    ),
+    "einsum": (
+        lambda: Function(lambda self, x: torch.einsum("bid,bjd->bij", self.a(x), x), a=nn.Linear(16, 16)),
+        (2, 10, 16),
+    ),
+    "spellings": (lambda: Function(shortcut, a=nn.Linear(16, 16)), (2, 10, 16)),
+    "lstm": (lambda: Function(lambda self, x: self.a(x)[0], a=nn.LSTM(8, 16, batch_first=True)), (2, 10, 8)),
+    "lstm of two": (
+        lambda: Function(lambda self, x: self.a(x)[0], a=nn.LSTM(8, 16, 2, batch_first=True, bidirectional=True)),
+        (2, 10, 8),
+    ),
+    "gru": (lambda: Function(lambda self, x: self.a(x)[0], a=nn.GRU(8, 16, batch_first=True)), (2, 10, 8)),
+    "rnn": (lambda: Function(lambda self, x: self.a(x)[0], a=nn.RNN(8, 16, bias=False)), (10, 2, 8)),
+    "gru cell": (lambda: Function(gru_cells, a=nn.GRUCell(8, 16), b=nn.RNNCell(16, 16)), (2, 8)),
+    "cells": (lambda: Function(cells, c=nn.LSTMCell(8, 16)), (2, 10, 8)),
+}

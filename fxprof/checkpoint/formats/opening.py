@@ -1,0 +1,85 @@
+"""Which reader opens a path: by what the file is, or what the folder holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fxprof.checkpoint.formats.legacy import open_legacy
+from fxprof.checkpoint.formats.mapped import MappedFile
+from fxprof.checkpoint.formats.pickled import TRUST, NeedsDataError, RefusedError, load_by_torch
+from fxprof.checkpoint.formats.sharded import open_index
+from fxprof.checkpoint.formats.sniff import sniff
+from fxprof.checkpoint.formats.store import MemoryStore, Store
+from fxprof.checkpoint.formats.trusted import open_trusted
+from fxprof.checkpoint.formats.zipped import check_sums, open_zip
+from fxprof.errors import CheckpointError, InputError
+
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".pkl", ".tar")
+# Files that trainers put beside the weights.
+_BESIDE = ("training_args", "optimizer", "scheduler", "rng_state", "scaler")
+_USUAL = ("model.safetensors", "pytorch_model.bin", "model.pth", "model.pt")
+
+
+def open_path(path: Path, trust: bool) -> Store:
+    """Open a file or folder. Raises InputError where there is none, CheckpointError where it is damaged."""
+    if path.is_dir():
+        if (path / ".metadata").is_file():
+            from fxprof.checkpoint.formats.distributed import open_distributed
+
+            return open_distributed(path, trust)
+        path = in_folder(path)
+    elif not path.exists():
+        raise InputError(f"a checkpoint must be there to be read, but there is no file {path}")
+    elif not path.is_file():
+        raise InputError(f"{path} must be a regular file or a folder")
+    file = MappedFile(path)
+    try:
+        return _open_file(file, trust)
+    except BaseException:
+        file.close()
+        raise
+
+
+def in_folder(folder: Path) -> Path:
+    """The one checkpoint of a folder: an index before files, usual names before others."""
+    indexes = sorted(folder.glob("*.index.json"), key=lambda path: ("safetensors" not in path.name, path.name))
+    if indexes:
+        return indexes[0]
+    files = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES and path.is_file())
+    files = [path for path in files if not path.name.startswith(_BESIDE)]
+    for name in _USUAL:
+        if folder / name in files:
+            return folder / name
+    if len(files) == 1:
+        return files[0]
+    held = ", ".join(path.name for path in files[:5]) or "none"
+    raise InputError(f"the folder {folder} must hold one checkpoint, but it holds {held}; pass the file itself")
+
+
+def _open_file(file: MappedFile, trust: bool) -> Store:
+    what = sniff(file)
+    try:
+        if what == "safetensors":
+            # Not before it is needed: most checkpoints are torch's.
+            from fxprof.checkpoint.formats.safetensor import open_safetensors
+
+            return open_safetensors(file)
+        if what == "zip":
+            return open_zip(file)
+        if what == "pickle":
+            return open_legacy(file)
+        if what == "tar":
+            raise RefusedError(f"{file.path} is in torch's first format (tar), which needs code to be read; {TRUST}")
+    except RefusedError as refused:
+        if not trust:
+            raise
+        if what == "zip" and refused.kind != "torchscript":  # its records are compressed
+            check_sums(file)
+        return open_trusted(file.path, refused.kind)
+    except NeedsDataError:
+        if what == "zip":
+            check_sums(file)
+        return MemoryStore(load_by_torch(file.path), f"torch {what}")
+    if not file.path.name.endswith(".json"):
+        raise CheckpointError(f"{file.path} must be a checkpoint, but it is JSON; an index is named *.index.json")
+    return open_index(file, lambda path: open_path(path, trust))

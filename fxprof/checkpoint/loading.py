@@ -1,0 +1,276 @@
+"""``load``: match, check everything, then commit. The model changes in the last step only (``commit.py``).
+
+Everything that can be wrong is decided on names, shapes, dtypes and values that a dtype may not hold, with the tensors
+mapped from the file instead of read into memory, and adaptations written as copies between views (``pieces.py``).
+What comes after the commit only looks at the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from fxprof.checkpoint import optimizer as optimizers
+from fxprof.checkpoint import pieces, targets
+from fxprof.checkpoint.commit import Draft, commit
+from fxprof.checkpoint.matching import match as make_plan
+from fxprof.checkpoint.plan import Match, Plan
+from fxprof.checkpoint.reading import Checkpoint, read
+from fxprof.checkpoint.result import Change, Result
+from fxprof.errors import CheckpointError
+from fxprof.views.text import listed
+
+if TYPE_CHECKING:
+    from fxprof.checkpoint.pieces import Piece
+
+LEAST_COVERAGE = 0.5
+
+
+def load(
+    model: nn.Module,
+    source: Any,
+    *,
+    prefix: str = "auto",
+    rename: Any = "auto",
+    include: str | Sequence[str] = (),
+    exclude: str | Sequence[str] = (),
+    adapt: str | Sequence[str] = (),
+    inputs: Any = None,
+    trust: bool = False,
+    container: str | None = None,
+    plan: Plan | None = None,
+    strict: bool = False,
+    force: bool = False,
+    optimizer: torch.optim.Optimizer | None = None,
+    freeze: bool = False,
+) -> Result:
+    """Load a checkpoint into ``model``: what fits goes over, the rest is reported. All or nothing.
+
+    Dtypes and devices stay the model's; tied, sharded and meta tensors are handled.
+
+    Args:
+        model: any module, wrapped or not.
+        source: a path, a URL, or a mapping of names to tensors.
+        prefix: as in ``match``, like ``rename``, ``include``, ``exclude``, ``adapt`` and ``inputs``.
+        rename: "auto" applies what is sure, "best" also the likeliest of what is not.
+        include: patterns of the model's names to load.
+        exclude: patterns of the model's names to leave.
+        adapt: adaptations to allow.
+        inputs: example inputs, so that matching can look at the model's graph.
+        trust: allow a pickle that runs code.
+        container: which of several dicts of tensors in the file.
+        plan: a plan made by ``match``, applied as it is.
+        strict: refuse unless every tensor of both sides finds its place.
+        force: load although little fits, values overflow, or tied values differ.
+        optimizer: its state is restored from the checkpoint, for the parameters that were loaded.
+        freeze: loaded parameters need no gradient any more.
+
+    Raises:
+        CheckpointError: something cannot be read, matched or applied; the model is as it was.
+    """
+    model_tensors = targets.tensors(model)
+    checkpoint = read(source, trust=trust, container=container)
+    if plan is None:
+        made = make_plan(
+            model, checkpoint, prefix=prefix, rename=rename, include=include, exclude=exclude,
+            adapt=adapt, inputs=inputs, trust=trust, container=container,
+        )  # fmt: skip
+        plan = made if rename == "best" else _sure(made)
+    _check_plan(plan, model_tensors, checkpoint.specs)
+    if strict:
+        _check_strict(plan)
+    if not force:
+        _check_coverage(plan, chosen=bool(tuple(include) or tuple(exclude)))
+    checkpoint.verify({name for match in plan.matches for name in match.sources})
+    draft = _draft(model, model_tensors, plan, checkpoint, force)
+    follow = None
+    if optimizer is not None:
+        follow = optimizers.prepare(optimizer, model, plan, checkpoint)
+    commit(draft, follow, freeze)
+    return Result(
+        plan=plan,
+        trainable_parameters=tuple(parameter for parameter in model.parameters() if parameter.requires_grad),
+        optimizer=None if follow is None else follow.report,
+        changes=(*draft.changes, *_non_finite(plan, model)),
+        extras=checkpoint.extras,
+    )
+
+
+# -- before anything is read -------------------------------------------------------------------
+
+
+def _sure(plan: Plan) -> Plan:
+    """The plan without its guesses; what they would have filled is ambiguous."""
+    guesses = {match.target: match.sources for match in plan.matches if not match.sure}
+    if not guesses:
+        return plan
+    return replace(
+        plan,
+        matches=tuple(match for match in plan.matches if match.sure),
+        ambiguous={**plan.ambiguous, **{name: found for name, found in guesses.items() if name not in plan.ambiguous}},
+    )
+
+
+def _check_plan(plan: Plan, model_tensors: Mapping[str, Tensor], specs: Mapping[str, Any]) -> None:
+    names = [match.target for match in plan.matches]
+    if twice := sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []:
+        raise CheckpointError(f"the plan must name each tensor of the model once, got {listed(twice)} twice")
+    if unknown := sorted(set(names) - set(model_tensors)):
+        raise CheckpointError(f"the plan names {listed(unknown)}, which the model does not have")
+    if lost := sorted({name for match in plan.matches for name in match.sources} - set(specs)):
+        raise CheckpointError(f"the plan names {listed(lost)}, which the checkpoint does not hold")
+
+
+def _check_strict(plan: Plan) -> None:
+    lines = [
+        *(f"missing {name!r}" for name in sorted({*plan.missing_keys, *plan.ambiguous})),
+        *(f"unexpected {name!r}" for name in sorted(plan.unexpected_keys)),
+        *(
+            f"{name!r} is {ours} in the model and {theirs} in the checkpoint"
+            for name, (ours, theirs) in sorted(plan.mismatched_keys.items())
+        ),
+    ]
+    if lines:
+        raise CheckpointError(f"strict=True needs every tensor to find its place: {'; '.join(lines)}")
+
+
+def _check_coverage(plan: Plan, chosen: bool) -> None:
+    """Refuse what hardly fits. A few large tensors that differ (a head, a table) are not that: tensors count too."""
+    share = plan.coverage
+    tensors = [share.tensors / (total or 1) for total in (share.model_tensors, share.checkpoint_tensors)]
+    few = max(share.model, share.checkpoint, *tensors) < LEAST_COVERAGE and not (chosen or plan.excluded)
+    if few or not plan.matches:
+        why = plan.notes[0].rstrip(".") if plan.notes else "their names and shapes do not correspond"
+        hint = "; force=True loads what fits" if plan.matches else ""
+        count = f"{share.tensors:,} of the model's {share.model_tensors:,} tensors fit"
+        raise CheckpointError(f"nothing was loaded, because {count}: {why}{hint}")
+
+
+# -- drafting: everything that can fail --------------------------------------------------------
+
+
+def _draft(
+    model: nn.Module, model_tensors: Mapping[str, Tensor], plan: Plan, checkpoint: Checkpoint, force: bool
+) -> Draft:
+    chosen = {id(model_tensors[match.target]): model_tensors[match.target] for match in plan.matches}
+    draft = Draft(replacements=_materialized(model, chosen, force))
+    made = {id(entry.old): entry.new for entry in draft.replacements}
+    memory = {targets.memory(tensor) for tensor in targets.everything(model)} - {0}
+    filled: dict[Any, tuple[Match, list[Piece]]] = {}
+    for match in plan.matches:
+        target = model_tensors[match.target]
+        target = made.get(id(target), target)
+        sources = [_plain(checkpoint.tensor(name), memory) for name in match.sources]
+        found = _pieces(model, match, target, sources)
+        before = filled.setdefault(targets.identity(target), (match, found))
+        if before[0] is not match:
+            _check_tied(draft, before, (match, found), force)
+            continue
+        _note_values(draft, match, target, sources, force)
+        draft.copies += found
+        draft.loaded.append(target)
+    for name, tied in plan.repeats.items():
+        _check_repeat(draft, name, tied, plan, checkpoint, force)
+    return draft
+
+
+def _materialized(model: nn.Module, chosen: Mapping[int, Tensor], force: bool) -> list[targets.Replacement]:
+    meta = {key: tensor for key, tensor in chosen.items() if tensor.is_meta}
+    # An old file lacks the counters of BatchNorm, which start at zero.
+    counters = {
+        id(buffer): buffer
+        for name, buffer in model.named_buffers()
+        if buffer.is_meta and name.endswith("num_batches_tracked")
+    }
+    rest = targets.without_values(model, {**meta, **counters})
+    if rest and not force:
+        raise CheckpointError(
+            f"{listed(rest)} of the model are on the meta device and the load has no values for them: "
+            "build the model with memory (to_empty, or without torch.device('meta')) and load again"
+        )
+    found = targets.materialize(model, {**counters, **meta})
+    for entry in found:
+        if id(entry.old) not in meta:
+            entry.new.zero_()
+    return found
+
+
+def _plain(tensor: Tensor, memory: set[int]) -> Tensor:
+    """The values alone: whole if sharded, and not in memory of the model, which the copies overwrite."""
+    if targets.is_sharded(tensor):
+        tensor = tensor.full_tensor()  # type: ignore[attr-defined]
+    plain = torch.Tensor.detach(tensor)
+    return plain.clone() if targets.memory(plain) in memory else plain
+
+
+def _pieces(model: nn.Module, match: Match, target: Tensor, sources: list[Tensor]) -> list[Piece]:
+    for name, source in zip(match.sources, sources):
+        pieces.check_source(name, source)
+    pieces.check_target(match.target, target)
+    pieces.check_dtypes(match, target, sources)
+    with torch.no_grad():
+        return pieces.pieces(match, target, sources, model)
+
+
+def _check_tied(draft: Draft, first: tuple[Match, list[Piece]], second: tuple[Match, list[Piece]], force: bool) -> None:
+    """Two values for one tensor must be one value."""
+    if len(first[1]) == len(second[1]) and all(pieces.equal(a.source, b.source) for a, b in zip(first[1], second[1])):
+        return
+    _conflict(draft, second[0].target, first[0], " + ".join(second[0].sources), force)
+
+
+def _check_repeat(draft: Draft, name: str, target: str, plan: Plan, checkpoint: Checkpoint, force: bool) -> None:
+    """A tensor that the checkpoint holds under two names must have one value."""
+    match = next((match for match in plan.matches if match.target == target), None)
+    if match is None or len(match.sources) > 1:
+        return
+    if not pieces.equal(checkpoint.tensor(match.sources[0]), checkpoint.tensor(name)):
+        _conflict(draft, target, match, name, force)
+
+
+def _conflict(draft: Draft, target: str, first: Match, other: str, force: bool) -> None:
+    names = f"{' + '.join(first.sources)!r} and {other!r}"
+    if not force:
+        raise CheckpointError(
+            f"{names} differ in the checkpoint and are one tensor in the model, {first.target!r}: "
+            "leave one out with exclude=, or force=True takes the first"
+        )
+    draft.changes.append(Change(target, "tied", f"{names} differ and are one tensor; the first was taken"))
+
+
+def _note_values(draft: Draft, match: Match, target: Tensor, sources: list[Tensor], force: bool) -> None:
+    """Refuse values that the model's dtype cannot hold; note conversions."""
+    for name, source in zip(match.sources, sources):
+        there, here = pieces.dtype_name(source.dtype), pieces.dtype_name(target.dtype)
+        if there == here:
+            continue
+        draft.changes.append(Change(match.target, "dtype", f"{there} to {here}"))
+        seen = pieces.values(source, target.dtype) if pieces.may_not_fit(source.dtype, target.dtype) else None
+        if seen and seen.changed:
+            raise CheckpointError(
+                f"{seen.changed:,} values of {name!r} do not fit {here}, which {match.target!r} is; "
+                "leave it out with exclude="
+            )
+        if seen and seen.overflow:
+            if not force:
+                raise CheckpointError(
+                    f"{seen.overflow:,} values of {name!r} ({there}) would become infinite in {here}, which "
+                    f"{match.target!r} is; force=True loads them so"
+                )
+            draft.changes.append(Change(match.target, "overflow", f"{seen.overflow:,} values became infinite"))
+
+
+def _non_finite(plan: Plan, model: nn.Module) -> list[Change]:
+    """What is NaN or infinite after loading. Found on the model, whose memory is near; the file's pages are not."""
+    found = []
+    tensors = targets.tensors(model)
+    for name in (match.target for match in plan.matches):
+        local = targets.local_part(tensors[name].detach())
+        count = pieces.values(local, local.dtype).non_finite
+        if count:
+            found.append(Change(name, "non-finite", f"{count:,} values are NaN or infinite"))
+    return found

@@ -1,0 +1,192 @@
+"""Optimizer state that follows its parameters through a load: renamed, dropped, added, adapted.
+
+torch stores state by position. Positions become names of the checkpoint (``param_names`` where they are stored, else
+the order of its parameters), names become the model's through the plan, and the state that arrives is written in the
+positions of the optimizer at hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fxprof.checkpoint import pieces, positions, targets
+from fxprof.checkpoint.plan import Match, Plan
+from fxprof.checkpoint.positions import Saved
+from fxprof.checkpoint.reading import Checkpoint
+from fxprof.checkpoint.result import OptimizerReport
+from fxprof.errors import CheckpointError
+from fxprof.views.text import listed
+
+NAMES = ("optimizer", "optimizer_state_dict", "optim", "optim_state_dict", "optimizer_state", "opt", "optimizer_states")
+# How torch runs a step, not what it computes: these may differ between versions and machines.
+RUNTIME = {"params", "param_names", "foreach", "fused", "capturable", "differentiable", "maximize", "initial_lr"}
+# The same keys in both, other arithmetic: Adam with this flag is AdamW.
+IDENTITY = "decoupled_weight_decay"
+
+
+@dataclass
+class Follow:
+    """Optimizer state ready to be put in place."""
+
+    optimizer: torch.optim.Optimizer
+    state_dict: dict[str, Any]
+    report: OptimizerReport
+    _before: tuple[Any, Any] | None = field(default=None, init=False)
+
+    def apply(self) -> None:
+        """Put the state in place."""
+        self._before = (self.optimizer.state, self.optimizer.param_groups)
+        self.optimizer.load_state_dict(self.state_dict)
+
+    def undo(self) -> None:
+        """Put the state back that was there."""
+        if self._before is not None:
+            self.optimizer.state, self.optimizer.param_groups = self._before
+
+
+def prepare(optimizer: torch.optim.Optimizer, model: nn.Module, plan: Plan, checkpoint: Checkpoint) -> Follow:
+    """Decide whose state goes where. Nothing is changed.
+
+    Raises:
+        CheckpointError: there is no optimizer state, it is another optimizer's, or it cannot be told whose it is.
+    """
+    saved = Saved.from_state(find(checkpoint.extras))
+    _check_kind(saved, optimizer)
+    _check_members(optimizer, model)
+    owners = positions.owners(saved, optimizer, model, plan, checkpoint)
+    return _follow(saved, optimizer, model, plan, owners)
+
+
+def find(extras: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The optimizer's state_dict among what a checkpoint holds beside its weights."""
+    found = {}
+    for name, value in extras.items():
+        inner = value[0] if isinstance(value, (list, tuple)) and len(value) == 1 else value
+        if isinstance(inner, Mapping) and "state" in inner and "param_groups" in inner:
+            found[name] = inner
+    for name in NAMES:
+        if name in found:
+            return found[name]
+    if len(found) == 1:
+        return next(iter(found.values()))
+    if found:
+        raise CheckpointError(f"the checkpoint must hold one optimizer's state, got several: {listed(found)}")
+    held = f"it holds {listed(map(str, extras))}" if extras else "it holds nothing but weights"
+    raise CheckpointError(f"optimizer= needs an optimizer's state_dict in the checkpoint, and {held}")
+
+
+# -- refusals ----------------------------------------------------------------------------------
+
+
+def _check_kind(saved: Saved, optimizer: torch.optim.Optimizer) -> None:
+    """An optimizer is recognized by the options of its groups: betas, momentum and so on."""
+    name = type(optimizer).__name__
+    ours = set(optimizer.param_groups[0]) - RUNTIME
+    for group in saved.groups:
+        theirs = set(group) - RUNTIME
+        # Options that one version has and the other not are one-sided; another optimizer differs on both.
+        if theirs - ours - {IDENTITY} and ours - theirs - {IDENTITY}:
+            raise CheckpointError(
+                f"the state in the checkpoint is of another optimizer than {name}: it has "
+                f"{listed(sorted(theirs - ours))} where {name} has {listed(sorted(ours - theirs))}"
+            )
+        flag = optimizer.param_groups[0].get(IDENTITY)
+        if flag is not None and group.get(IDENTITY, flag) != flag:
+            raise CheckpointError(
+                f"the state in the checkpoint is of another optimizer than {name}: its {IDENTITY} is {not flag}"
+            )
+
+
+def _check_members(optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
+    own = {id(parameter) for parameter in model.parameters()}
+    members = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    strangers = sum(id(parameter) not in own for parameter in members)
+    if strangers:
+        raise CheckpointError(f"{strangers:,} parameters of the optimizer are not the model's: build it on this model")
+    if any(parameter.is_meta for parameter in members):
+        raise CheckpointError("the optimizer holds meta parameters, which loading replaces: build it after loading")
+    if any(targets.is_sharded(parameter) for parameter in members):
+        raise CheckpointError(
+            "the state of sharded parameters cannot follow here: use torch.distributed.checkpoint.state_dict for it"
+        )
+
+
+# -- the state that arrives --------------------------------------------------------------------
+
+
+def _follow(
+    saved: Saved, optimizer: torch.optim.Optimizer, model: nn.Module, plan: Plan, owners: Mapping[str, int]
+) -> Follow:
+    """``owners`` says which position of the saved state belongs to which checkpoint key."""
+    state_dict = optimizer.state_dict()
+    names = targets.names_of(model)
+    chosen = {id(tensor): plan_match for plan_match, tensor in _matched(model, plan)}
+    state: dict[int, Any] = {}
+    restored, fresh, used = [], [], set()
+    members = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for index, parameter in enumerate(members):
+        match = chosen.get(id(parameter))
+        places = [owners[key] for key in match.sources if key in owners] if match else []
+        arrived = _arrived(match, parameter, [saved.state.get(place) for place in places], model) if match else None
+        if arrived is None:
+            fresh.append(names[id(parameter)])
+            continue
+        state[index] = arrived
+        restored.append(names[id(parameter)])
+        used.update(places)
+    known = {place: key for key, place in owners.items()}
+    dropped = [known.get(place, f"position {place}") for place in saved.state if place not in used]
+    groups = _groups(saved, state_dict["param_groups"])
+    report = OptimizerReport(tuple(restored), tuple(fresh), tuple(dropped), groups is not None)
+    merged = {"state": state, "param_groups": groups or state_dict["param_groups"]}
+    return Follow(optimizer, merged, report)
+
+
+def _matched(model: nn.Module, plan: Plan) -> list[tuple[Match, Tensor]]:
+    tensors = targets.tensors(model)
+    return [(match, tensors[match.target]) for match in plan.matches]
+
+
+def _arrived(
+    match: Match, parameter: Tensor, states: list[Mapping[str, Any] | None], model: nn.Module
+) -> dict[str, Any] | None:
+    """The state for ``parameter``, moved as its values are moved; None where it has to start fresh."""
+    found = [state for state in states if state]
+    if len(found) != len(match.sources) or match.how in pieces.COMPUTED:
+        return None
+    if any(set(state) != set(found[0]) for state in found):
+        return None
+    arrived = {}
+    for key, value in found[0].items():
+        parts = [state[key] for state in found]
+        if isinstance(value, Tensor) and value.ndim:
+            arrived[key] = _moved(match, parameter, parts, model)
+        elif all(bool(torch.as_tensor(part == value).all()) for part in parts):
+            arrived[key] = value.clone() if isinstance(value, Tensor) else value
+        else:  # query, key and value at different steps
+            return None
+    return arrived
+
+
+def _moved(match: Match, parameter: Tensor, parts: list[Tensor], model: nn.Module) -> Tensor:
+    if match.how not in ("qkv", "reshape", "transpose", "rope") and "[" not in match.how:
+        return parts[0].clone()
+    with torch.no_grad():
+        return pieces.adapted(match, parameter, parts, model).clone(memory_format=torch.contiguous_format)
+
+
+def _groups(saved: Saved, current: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
+    """The groups at hand with the saved learning rate and the like; None where they do not correspond."""
+    sizes = [len(group["params"]) for group in current]
+    if len(current) != len(saved.groups) or (len(current) > 1 and sizes != [len(g["params"]) for g in saved.groups]):
+        return None
+    kept = ("params", "param_names")
+    return [
+        {**group, **{key: value for key, value in old.items() if key not in kept}}
+        for group, old in zip(current, saved.groups)
+    ]

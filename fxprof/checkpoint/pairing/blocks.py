@@ -1,0 +1,258 @@
+"""Blocks: the repeated parts of a model, found by cutting names at a number, and paired by what they hold."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+
+from fxprof.checkpoint.names import Path, natural, numbers, template, words
+from fxprof.checkpoint.pairing.leaves import Leaf, Signature
+
+_DEPTHS = (1, 2, 3, 4)
+_CLOSE = 0.9  # a cut that explains nearly as much as the best, in more blocks, says more
+_ALIKE = 0.5
+_ROW = 4
+
+Number = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Block:
+    """The leaf modules under one numbered path; ``signature`` is what it holds, whatever it is called."""
+
+    name: str
+    leaves: tuple[Leaf, ...]
+    signature: tuple[Signature, ...]
+
+    @cached_property
+    def number(self) -> Number:
+        """The numbers of its name."""
+        return numbers(self.name)
+
+
+@dataclass(frozen=True)
+class BlockPair:
+    """A block of the checkpoint and one of the model, and what the pairing rests on."""
+
+    source: Block
+    target: Block
+    reason: str
+    sure: bool = True
+
+
+def cut(leaves: Sequence[Leaf], depth: int, counted: Container[Path], shared: Container[Signature]) -> list[Block]:
+    """Group leaf modules by their path up to its ``depth``-th numbered token; the unnumbered are left out.
+
+    Leaf modules of a kind that the other side has nowhere do not count in the signature.
+    """
+    groups: dict[Path, list[Leaf]] = defaultdict(list)
+    for leaf in leaves:
+        ends = [index for index in range(1, len(leaf.path) + 1) if leaf.path[:index] in counted]
+        if ends:
+            groups[leaf.path[: ends[min(depth, len(ends)) - 1]]].append(leaf)
+    found = []
+    for path, group in groups.items():
+        held = sorted(leaf.loose for leaf in group if leaf.loose in shared)
+        if held:
+            found.append(Block(".".join(path), tuple(group), tuple(held)))
+    return sorted(found, key=lambda block: natural(block.name))
+
+
+def numbered(leaves: Iterable[Leaf]) -> set[Path]:
+    """The paths that end in a number which counts: a bare one, or one of several under the same template.
+
+    The 2 of ``mobilenet_v2`` counts nothing.
+    """
+    found: set[Path] = set()
+    rows: dict[str, set[Path]] = defaultdict(set)
+    for leaf in leaves:
+        for end, token in enumerate(leaf.path, 1):
+            if token.isdecimal():
+                found.add(leaf.path[:end])
+            elif numbers(token):
+                rows[template(".".join(leaf.path[:end]))].add(leaf.path[:end])
+    return found.union(*(paths for paths in rows.values() if len(paths) > 1))
+
+
+def pair_blocks(source: Sequence[Leaf], target: Sequence[Leaf]) -> list[BlockPair]:
+    """Cut both sides where their blocks agree best, and pair the blocks."""
+    shared = {leaf.loose for leaf in source} & {leaf.loose for leaf in target}
+    cuts: dict[tuple[int, int], list[Block]] = {}
+    for side, leaves in enumerate((source, target)):
+        counted = numbered(leaves)
+        cuts.update({(side, depth): cut(leaves, depth, counted, shared) for depth in _DEPTHS})
+    counts = {key: Counter(block.signature for block in blocks) for key, blocks in cuts.items()}
+    scored = [(_agreement(counts[0, a], counts[1, b]), (a, b)) for a, b in product(_DEPTHS, _DEPTHS)]
+    best = max(score[0] for score, _ in scored)
+    if not best:
+        return []
+    close = [
+        (score[1], score[0], (-a - b, -abs(a - b)), (a, b)) for score, (a, b) in scored if score[0] >= _CLOSE * best
+    ]
+    a, b = max(close)[-1]
+    return _pair_families(cuts[0, a], cuts[1, b])
+
+
+def _agreement(one: Counter[tuple[Signature, ...]], other: Counter[tuple[Signature, ...]]) -> tuple[float, int]:
+    """How many leaf modules lie in blocks that both sides have, and how many such blocks there are."""
+    both = one & other
+    weight = sum(count * (len(held) if len(held) > 1 else 0.25) for held, count in both.items())
+    return weight, sum(count for held, count in both.items() if len(held) > 1)
+
+
+# -- families: blocks whose names differ in their numbers only -------------------------------------
+
+
+def _pair_families(source: Sequence[Block], target: Sequence[Block]) -> list[BlockPair]:
+    ours, theirs = _families(source), _families(target)
+    pairs: list[BlockPair] = []
+    while ours and theirs:
+        chosen = _next_family(ours, theirs)
+        if chosen is None:
+            break
+        one, other, sure, reason = chosen
+        found = _align(ours[one], theirs[other])
+        # A single leaf module that is not sure is no block: it is better judged with the rest.
+        found = [pair for pair in found if len(pair.source.leaves) > 1 or (sure and pair.sure)]
+        pairs += [BlockPair(p.source, p.target, reason or p.reason, p.sure and sure) for p in found]
+        taken = {pair.source.name for pair in found}, {pair.target.name for pair in found}
+        ours[one] = [block for block in ours[one] if block.name not in taken[0]]
+        theirs[other] = [block for block in theirs[other] if block.name not in taken[1]]
+        if not found:
+            theirs[other] = []
+        ours = {name: blocks for name, blocks in ours.items() if blocks}
+        theirs = {name: blocks for name, blocks in theirs.items() if blocks}
+    return pairs
+
+
+def _families(blocks: Iterable[Block]) -> dict[str, list[Block]]:
+    found: dict[str, list[Block]] = defaultdict(list)
+    for block in blocks:
+        found[template(block.name)].append(block)
+    return dict(found)
+
+
+def _next_family(ours: dict[str, list[Block]], theirs: dict[str, list[Block]]) -> tuple[str, str, bool, str] | None:
+    """The two families that share most; equally good rivals are told apart by name, or marked not sure."""
+    held = [
+        {name: Counter(block.signature for block in blocks) for name, blocks in side.items()} for side in (ours, theirs)
+    ]
+    scores: dict[tuple[str, str], tuple[int, int]] = {}
+    for one, other in product(ours, theirs):
+        shared = held[0][one] & held[1][other]
+        if shared:
+            scores[one, other] = sum(count * len(what) for what, count in shared.items()), _likeness(one, other)
+    if not scores:
+        return None
+    top = max(scores.values())
+    best = min(
+        (pair for pair, score in scores.items() if score == top), key=lambda pair: (natural(pair[0]), natural(pair[1]))
+    )
+    rivals = [
+        pair for pair, score in scores.items()
+        if pair != best and (pair[0] == best[0] or pair[1] == best[1]) and score[0] == top[0]
+    ]  # fmt: skip
+    if not rivals:
+        return *best, True, ""
+    told = all(_told_apart(best, rival) for rival in rivals)
+    return *best, told, "name" if told else "order"
+
+
+def _likeness(one: str, other: str) -> int:
+    if one == other:
+        return 1000
+    return 4 * len(words(one) & words(other)) - len(words(one) ^ words(other))
+
+
+def _told_apart(best: tuple[str, str], rival: tuple[str, str]) -> bool:
+    """Whether a word of the name, not just the lack of one, speaks for the best pair."""
+    if best[0] == best[1]:
+        return True
+    side = 0 if best[0] != rival[0] else 1
+    own = words(best[side]) - words(rival[side])
+    return bool(own & words(best[1 - side]))
+
+
+# -- aligning two families -------------------------------------------------------------------------
+
+
+def _align(ours: list[Block], theirs: list[Block]) -> list[BlockPair]:
+    """Pair in natural-number order, as far as what the blocks hold confirms it."""
+    if len(ours) == len(theirs) and all(_overlap(a, b) >= _ALIKE for a, b in zip(ours, theirs)):
+        return [BlockPair(a, b, "number" if len(ours) > 1 else "structure") for a, b in zip(ours, theirs)]
+    if run := _contained(ours, theirs):
+        return run
+    ours_shared, theirs_shared = _common(ours, theirs)
+    # Single leaf modules, as in a VGG, say little: only a long row of them is a row of layers.
+    single = all(len(block.leaves) == 1 for block in (*ours, *theirs))
+    if single and len(ours_shared) < _ROW:
+        return []
+    if [block.signature for block in ours_shared] == [block.signature for block in theirs_shared]:
+        return [BlockPair(a, b, "number") for a, b in zip(ours_shared, theirs_shared)]
+    return [] if single else _by_number(ours, theirs)
+
+
+def _contained(ours: list[Block], theirs: list[Block]) -> list[BlockPair]:
+    """One family's kinds, in order, occur in the other's at exactly one place."""
+    short, long = sorted((ours, theirs), key=len)
+    kinds, within = [block.signature for block in short], [block.signature for block in long]
+    if len(set(kinds)) < 2:
+        return []
+    starts = [at for at in range(len(long) - len(short) + 1) if within[at : at + len(short)] == kinds]
+    if len(starts) != 1:
+        return []
+    end = starts[0] + len(short)
+    # One more of the same kind in the same group could as well be the first or the last of the run.
+    if any(_alike_neighbours(long, at) for at in (starts[0], end)):
+        return []
+    part = long[starts[0] : end]
+    one, other = (short, part) if short is ours else (part, short)
+    return [BlockPair(a, b, "number") for a, b in zip(one, other)]
+
+
+def _alike_neighbours(blocks: list[Block], at: int) -> bool:
+    """Whether the blocks on both sides of this place are of one kind and differ in their last number only."""
+    if not 0 < at < len(blocks):
+        return False
+    one, other = blocks[at - 1], blocks[at]
+    return one.signature == other.signature and one.number[:-1] == other.number[:-1]
+
+
+def _common(ours: list[Block], theirs: list[Block]) -> tuple[list[Block], list[Block]]:
+    both = {block.signature for block in ours} & {block.signature for block in theirs}
+    return [b for b in ours if b.signature in both], [b for b in theirs if b.signature in both]
+
+
+def _overlap(one: Block, other: Block) -> float:
+    a, b = Counter(one.signature), Counter(other.signature)
+    return (a & b).total() / max(a.total(), b.total())
+
+
+def _by_number(ours: list[Block], theirs: list[Block]) -> list[BlockPair]:
+    """Other counts: equal numbers are equal layers where one side's numbers lie within the other's.
+
+    Sure only when both count from the same first number; else what holds equally many of a kind is paired.
+    """
+    values = {block.number: block for block in theirs}
+    inside = {block.number for block in ours} <= set(values) or set(values) <= {block.number for block in ours}
+    fits = [(block, values[block.number]) for block in ours if block.number in values]
+    if inside and fits and all(_overlap(a, b) >= _ALIKE for a, b in fits):
+        same_base = min(block.number for block in ours) == min(values)
+        return [BlockPair(a, b, "number" if same_base else "order", same_base) for a, b in fits]
+    return _by_kind(ours, theirs)
+
+
+def _by_kind(ours: list[Block], theirs: list[Block]) -> list[BlockPair]:
+    kinds: dict[tuple[Signature, ...], tuple[list[Block], list[Block]]] = defaultdict(lambda: ([], []))
+    for side, blocks in enumerate((ours, theirs)):
+        for block in blocks:
+            kinds[block.signature][side].append(block)
+    return [
+        BlockPair(a, b, "number" if len(one) > 1 else "structure")
+        for one, other in kinds.values()
+        if len(one) == len(other)
+        for a, b in zip(one, other)
+    ]

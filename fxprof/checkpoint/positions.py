@@ -1,0 +1,127 @@
+"""Which parameter of a checkpoint a position in its optimizer's state belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from fxprof.checkpoint import targets
+from fxprof.checkpoint.plan import Plan
+from fxprof.checkpoint.reading import Checkpoint
+from fxprof.errors import CheckpointError
+from fxprof.records import Shape
+
+BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+# State that torch's optimizers keep in the shape of the parameter.
+SHAPED = (
+    "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "exp_inf", "momentum_buffer", "square_avg", "grad_avg",
+    "acc_delta", "sum", "ax", "prev", "step_size",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Saved:
+    """An optimizer's state_dict as it came out of a file, checked for its form."""
+
+    state: Mapping[int, Mapping[str, Any]]
+    groups: Sequence[Mapping[str, Any]]
+
+    @classmethod
+    def from_state(cls, data: Mapping[str, Any]) -> Saved:
+        """Raises CheckpointError unless ``data`` is what ``Optimizer.state_dict()`` gives."""
+        state, groups = data["state"], data["param_groups"]
+        well = (
+            isinstance(state, Mapping)
+            and all(isinstance(entry, Mapping) for entry in state.values())
+            and isinstance(groups, (list, tuple))
+            and all(isinstance(group, Mapping) and isinstance(group.get("params"), (list, tuple)) for group in groups)
+        )
+        if not well or not groups:
+            raise CheckpointError("the optimizer's state in the checkpoint must be what torch's state_dict() gives")
+        saved = cls(state, groups)
+        places = saved.places
+        if not all(isinstance(place, int | str) for place in places):
+            raise CheckpointError("the optimizer's state in the checkpoint must number its parameters")
+        if strays := sorted(map(str, set(state) - set(places))):
+            raise CheckpointError(f"the optimizer's state in the checkpoint has {strays[0]!r}, which no group lists")
+        return saved
+
+    @property
+    def places(self) -> list[Any]:
+        """The positions of all groups, in order."""
+        return [place for group in self.groups for place in group["params"]]
+
+    def fits(self, place: Any, shape: Shape) -> bool:
+        """Whether the state at ``place`` can be of a parameter of this shape."""
+        entry = self.state.get(place, {})
+        return all(tuple(entry[key].shape) == shape for key in SHAPED if isinstance(entry.get(key), Tensor))
+
+
+def owners(saved: Saved, optimizer: Optimizer, model: nn.Module, plan: Plan, checkpoint: Checkpoint) -> dict[str, Any]:
+    """The position of each parameter, by its key in the checkpoint.
+
+    Raises:
+        CheckpointError: neither the names, nor the checkpoint's order, nor the optimizer's own fit the state.
+    """
+    shapes = {key: spec.shape for key, spec in checkpoint.specs.items()}
+    if all("param_names" in group for group in saved.groups):
+        return _by_name(saved, shapes, plan)
+    orders = [_file_order(model, plan, checkpoint), _own_order(saved, optimizer, model, plan)]
+    for keys in orders if len(saved.groups) == 1 else reversed(orders):
+        if len(keys) == len(saved.places) and _all_fit(saved, keys, shapes):
+            return {key: place for key, place in zip(keys, saved.places) if key is not None}
+    raise CheckpointError(
+        f"the optimizer's state in the checkpoint is for {len(saved.places):,} parameters in {len(saved.groups)} "
+        f"groups, and cannot be told apart: the checkpoint has {len(orders[0]):,} parameters, the optimizer at hand "
+        f"{len([p for group in optimizer.param_groups for p in group['params']]):,}, or their shapes are others"
+    )
+
+
+def _all_fit(saved: Saved, keys: Sequence[str | None], shapes: Mapping[str, Shape]) -> bool:
+    return all(key is None or saved.fits(place, shapes[key]) for key, place in zip(keys, saved.places))
+
+
+def _by_name(saved: Saved, shapes: Mapping[str, Shape], plan: Plan) -> dict[str, Any]:
+    """By the names stored beside the state; the weights may have lost or got a prefix since."""
+    names: list[str] = [name for group in saved.groups for name in group["param_names"]]
+    found = dict(zip(names, saved.places))
+    if len(names) != len(saved.places):
+        raise CheckpointError("the optimizer's state in the checkpoint has another number of names than of parameters")
+    ends: dict[str, str] = {}
+    for key in shapes:
+        for end in (key, key.removeprefix(plan.prefix), plan.prefix + key):
+            ends.setdefault(end, key)
+    placed: dict[str, Any] = {ends.get(name, name): place for name, place in found.items()}
+    for name, place in placed.items():
+        if name in shapes and not saved.fits(place, shapes[name]):
+            raise CheckpointError(
+                f"the optimizer's state for {name!r} in the checkpoint has another shape than {name!r}"
+            )
+    return placed
+
+
+def _file_order(model: nn.Module, plan: Plan, checkpoint: Checkpoint) -> list[str | None]:
+    """The checkpoint's parameters in its own order: an optimizer made with ``model.parameters()``."""
+    buffers = {id(buffer) for buffer in model.buffers()}
+    tensors = targets.tensors(model)
+    target = {key: tensors[match.target] for match in plan.matches for key in match.sources}
+    order: list[str | None] = []
+    for key in checkpoint.specs:
+        is_buffer = id(target[key]) in buffers if key in target else key.rpartition(".")[2] in BUFFERS
+        if not is_buffer and key not in plan.repeats:
+            order.append(key)
+    return order
+
+
+def _own_order(saved: Saved, optimizer: Optimizer, model: nn.Module, plan: Plan) -> list[str | None]:
+    """The order of the optimizer at hand, where its groups have the sizes of the saved ones."""
+    groups = [group["params"] for group in optimizer.param_groups]
+    if [len(group) for group in groups] != [len(group["params"]) for group in saved.groups]:
+        return []
+    tensors = targets.tensors(model)
+    keys = {id(tensors[match.target]): match.sources[0] for match in plan.matches if len(match.sources) == 1}
+    return [keys.get(id(parameter)) for group in groups for parameter in group]

@@ -1,0 +1,193 @@
+"""``save``: a model's state_dict into a file that is the old one or the new one, at every moment.
+
+The suffix says the format: ``.safetensors``, or ``.pt`` ``.pth`` ``.bin`` ``.ckpt`` ``.tar`` for torch's own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import stat
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fxprof.checkpoint import targets
+from fxprof.errors import CheckpointError, InputError
+
+TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".tar")
+SUFFIXES = (".safetensors", *TORCH_SUFFIXES)
+_WRAPPERS = ("module", "_orig_mod")
+
+
+def save(model: nn.Module | Mapping[str, Any], path: str | os.PathLike[str], **extras: Any) -> None:
+    """Write the weights of ``model`` (or a state_dict) to ``path``, with ``extras`` beside them.
+
+    A torch file holds the plain state_dict, or ``{"state_dict": …, **extras}`` where there are extras. A
+    safetensors file keeps extras as JSON in its metadata and one copy of tensors that share memory.
+    Wrappers (DataParallel, torch.compile) leave no prefix. Sharded tensors are gathered; the first process writes.
+
+    Raises:
+        CheckpointError: something cannot be written in this format, or the file cannot be written.
+    """
+    path = check_path(path)
+    state = _gathered(_unwrapped(model).state_dict() if isinstance(model, nn.Module) else model)
+    if state is None:  # another process writes
+        return
+    if path.suffix == ".safetensors":
+        tensors, metadata = _for_safetensors(state, extras)
+        replace(path, lambda beside: _write_safetensors(tensors, beside, metadata))
+        return
+    if "state_dict" in extras:
+        raise CheckpointError("an extra cannot be called 'state_dict', which holds the weights")
+    replace(path, lambda beside: _write_torch({"state_dict": state, **extras} if extras else state, beside))
+
+
+def check_path(path: str | os.PathLike[str]) -> Path:
+    """Refuse, before any work is done, what ``save`` would refuse. Raises InputError."""
+    path = Path(path)
+    if path.suffix not in SUFFIXES:
+        raise InputError(f"the file to write must end in {', '.join(SUFFIXES)}, got {str(path)!r}")
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise InputError(f"cannot write {str(path)!r}: {'it is a folder' if path.is_dir() else 'no such folder'}")
+    return path
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    """The model inside DataParallel, DistributedDataParallel and torch.compile, in any order."""
+    while type(model).__name__ in ("DataParallel", "DistributedDataParallel", "OptimizedModule"):
+        model = next(getattr(model, name) for name in _WRAPPERS if isinstance(getattr(model, name, None), nn.Module))
+    return model
+
+
+def _gathered(state: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The state with whole tensors; None in every process but the first, if any tensor is sharded."""
+    if not any(isinstance(value, Tensor) and targets.is_sharded(value) for value in state.values()):
+        return state
+    import torch.distributed as dist
+
+    first = dist.get_rank() == 0
+    whole: dict[str, Any] = {}
+    for name, value in state.items():
+        if isinstance(value, Tensor) and targets.is_sharded(value):
+            value = value.full_tensor()  # type: ignore[attr-defined]  # a collective: every process takes part
+        if first:
+            whole[name] = value.cpu() if isinstance(value, Tensor) else value
+    return whole if first else None
+
+
+def _write_torch(content: Any, path: Path) -> None:
+    try:
+        torch.save(content, path)
+    except (pickle.PicklingError, AttributeError, TypeError) as err:
+        raise CheckpointError(f"torch cannot write this: {err}") from err
+
+
+# -- safetensors -------------------------------------------------------------------------------
+
+
+def _for_safetensors(state: Mapping[str, Any], extras: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors without shared memory, and the metadata: extras, and which name stands for which other."""
+    metadata = {"format": "pt"} | {name: _json(name, value) for name, value in extras.items()}
+    tensors: dict[str, Tensor] = {}
+    first: dict[Any, str] = {}
+    for name, value in state.items():
+        if not isinstance(value, Tensor):
+            raise CheckpointError(f"safetensors holds tensors only, and {name!r} is {type(value).__name__}: use .pt")
+        _check_dense(name, value)
+        kept = first.setdefault(targets.identity(value), name)
+        if kept == name:
+            tensors[name] = value.detach()
+        elif name in metadata:
+            raise CheckpointError(f"the extra {name!r} has the name of a tensor that shares its memory with {kept!r}")
+        else:
+            metadata[name] = kept  # as safetensors.torch.save_model does
+    return _apart(tensors), metadata
+
+
+def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Contiguous tensors, each with memory of its own."""
+    seen: set[int] = set()
+    apart = {}
+    for name, tensor in tensors.items():
+        memory = tensor.untyped_storage()
+        alone = memory.data_ptr() not in seen and memory.nbytes() == tensor.nbytes
+        seen.add(memory.data_ptr())
+        apart[name] = tensor.contiguous() if alone else tensor.clone(memory_format=torch.contiguous_format)
+    return apart
+
+
+def _check_dense(name: str, tensor: Tensor) -> None:
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
+        raise CheckpointError(f"safetensors holds dense tensors with values only, and {name!r} is none: use .pt")
+
+
+def _json(name: str, value: Any) -> str:
+    try:
+        text = json.dumps(value, allow_nan=False)
+        if json.loads(text) == value:
+            return text
+    except (TypeError, ValueError, RecursionError):
+        pass
+    raise CheckpointError(
+        f"safetensors keeps extras as JSON, and {name!r} ({type(value).__name__}) would not come back as it is: use .pt"
+    )
+
+
+def _write_safetensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file(tensors, path, metadata)
+    except (SafetensorError, ValueError) as err:
+        raise CheckpointError(f"safetensors cannot hold these tensors: {err}") from err
+
+
+# -- one file or the other ---------------------------------------------------------------------
+
+
+def replace(path: Path, write: Callable[[Path], Any]) -> None:
+    """Let ``write`` fill a file beside ``path``, bring it to the disk, and put it in place in one step."""
+    target = path.resolve()  # a link stays a link
+    beside = None
+    try:
+        mode = _mode(target)
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+        os.close(handle)
+        beside = Path(name)
+        write(beside)
+        beside.chmod(mode)
+        _sync(beside)
+        beside.replace(target)
+        with suppress(OSError):  # some systems cannot open a folder
+            _sync(target.parent)
+    except (OSError, RuntimeError) as err:  # torch reports a full disk as RuntimeError
+        reason = getattr(err, "strerror", None) or str(err).strip().split("\n")[0]
+        raise CheckpointError(f"cannot write {str(path)!r}: {reason}; the file is as it was") from err
+    finally:
+        if beside is not None:
+            beside.unlink(missing_ok=True)
+
+
+def _mode(target: Path) -> int:
+    """The permissions of the file that is there, or the usual ones."""
+    if target.exists():
+        return stat.S_IMODE(target.stat().st_mode)
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,141 @@
+"""What other tools' formulas need beside the shapes of the ops: module calls, hyper-parameters, arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from torch import fx, nn
+from torch.fx.passes.shape_prop import TensorMetadata
+
+from fxprof import binding
+from fxprof.records import Attributes, CallProfile, OpProfile, Weight
+from fxprof.tracing import CallRecord
+
+# Hyper-parameters that some tool's formula reads.
+HYPERPARAMETERS = (
+    "kernel_size", "groups", "padding", "affine", "elementwise_affine", "dim", "mode", "input_size", "hidden_size",
+    "num_layers", "bidirectional", "batch_first", "bias",
+)  # fmt: skip
+# Arguments that some tool's formula reads; a tensor among them is kept as its shape.
+ARGUMENTS: Mapping[str, tuple[str, ...]] = {
+    "interpolate": ("size", "scale_factor", "mode", "antialias"),
+    "grid_sample": ("mode",),
+    "batch_norm": ("weight", "training"),
+    "layer_norm": ("weight",),
+    "group_norm": ("weight",),
+    "instance_norm": ("weight",),
+    "multi_head_attention_forward": (
+        "query", "key", "value", "attn_mask", "num_heads", "average_attn_weights",
+    ),
+    **dict.fromkeys(["gru", "rnn_tanh", "rnn_relu"], ("batch_first",)),
+}  # fmt: skip
+# These run another kernel where their first input is strided.
+STRIDED = ("linear", "multi_head_attention_forward")
+
+
+def calls(records: Sequence[CallRecord], nodes: Iterable[fx.Node], ops: Sequence[OpProfile]) -> Iterator[CallProfile]:
+    """Every module call, with the range of the ops that ran in it."""
+    position = {op.name: index for index, op in enumerate(ops)}
+    spans: dict[str, tuple[int, int]] = {}
+    for node in nodes:
+        index = position.get(node.name)
+        if index is not None:
+            for key in node.meta["nn_module_stack"]:
+                spans[key] = (spans.get(key, (index, 0))[0], index + 1)
+    for record in records:
+        yield CallProfile(record.path, record.inputs, record.outputs, *spans.get(record.key, (0, 0)))
+
+
+# -- modules ---------------------------------------------------------------------------------------------
+
+
+def places(model: nn.Module) -> dict[nn.Module, int]:
+    """How often a walk over children reaches each module: more than once where parents share it."""
+    found: dict[nn.Module, int] = {}
+    pending = [model]
+    while pending:
+        module = pending.pop()
+        found[module] = found.get(module, 0) + 1
+        pending.extend({id(child): child for child in module._modules.values() if child is not None}.values())
+    return found
+
+
+def bases(kind: type[nn.Module]) -> tuple[str, ...]:
+    """Qualified names of a class and those above it, below nn.Module."""
+    above = kind.__mro__[: kind.__mro__.index(nn.Module)]
+    return tuple(f"{base.__module__}.{base.__qualname__}" for base in above)
+
+
+def weights(module: nn.Module) -> tuple[Weight, ...]:
+    """The parameters a module holds itself."""
+    own = module._parameters.items()
+    return tuple(
+        [Weight(name, tuple(tensor.shape), tensor.requires_grad) for name, tensor in own if tensor is not None]
+    )
+
+
+def hyperparameters(module: nn.Module) -> Attributes:
+    """Those of HYPERPARAMETERS that the module has, as plain values."""
+    held = vars(module)
+    pairs = ((name, _plain(held[name])) for name in HYPERPARAMETERS if name in held)
+    return tuple((name, value) for name, value in pairs if value is not None)
+
+
+# -- ops -------------------------------------------------------------------------------------------------
+
+
+def arguments(node: fx.Node, op: str, shapes: Any) -> Attributes:
+    """Those of ARGUMENTS that the call was given, a padding given by name, a first input that is not contiguous."""
+    if op == "einsum":
+        return (("equation", node.args[0]),) if node.args and isinstance(node.args[0], str) else ()
+    if op.startswith("conv"):
+        named = [arg for arg in (*node.args, node.kwargs.get("padding")) if isinstance(arg, str)]
+        return tuple(("padding", arg) for arg in named)
+    strided: Attributes = ()
+    if op in STRIDED and not _contiguous(node.args[0] if node.args else node.kwargs.get("input")):
+        strided = (("contiguous", False),)
+    if op not in ARGUMENTS:
+        return strided
+    names, values = binding.bind(node.target, shapes(node.args), shapes(node.kwargs))
+    given = dict(zip(names, values))
+    pairs = ((name, _plain(given.get(name))) for name in ARGUMENTS[op])
+    return tuple((name, value) for name, value in pairs if value is not None) + strided
+
+
+def _contiguous(argument: Any) -> bool:
+    meta = argument.meta.get("tensor_meta") if isinstance(argument, fx.Node) else None
+    if not isinstance(meta, TensorMetadata) or not meta.stride:
+        return True
+    step = 1
+    for size, stride in zip(reversed(meta.shape), reversed(meta.stride)):
+        if size != 1 and stride != step:
+            return 0 in meta.shape
+        step *= size
+    return True
+
+
+def _plain(value: Any) -> Any:
+    """The value if JSON keeps it: a number, a text, or a flat tuple of numbers; else None."""
+    if isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (tuple, list)) and all(isinstance(item, (int, float)) for item in value):
+        return tuple(value)
+    return None
+
+
+def spelling(target: Any) -> str:
+    """How the model's code called an op: ``operator.add``, ``torch.nn.functional.relu``, ``Tensor.mean``."""
+    if isinstance(target, str):
+        return f"Tensor.{target}"
+    name = getattr(target, "__name__", None) or type(target).__name__
+    return f"{_HOMES.get(home := _home(target), home)}.{name}"
+
+
+# Where Python says these live, and where the user finds them.
+_HOMES = {"_operator": "operator", "torch._C._nn": "torch.nn.functional", "": "torch"}
+
+
+def _home(target: Any) -> str:
+    module = getattr(target, "__module__", None)
+    return module if isinstance(module, str) else ""

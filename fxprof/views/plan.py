@@ -1,0 +1,181 @@
+"""A plan as a table: what loads from where, grouped over repeated layers, and what is left on either side."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from tabulate import tabulate
+
+from fxprof.checkpoint.names import TRACKED, natural
+from fxprof.checkpoint.plan import Match, Plan
+from fxprof.records import Shape
+from fxprof.units import grouped
+from fxprof.views.text import fit, listed, safe
+
+_NUMBER = re.compile(r"\d+")
+_LEAF = re.compile(r"(.*)[._](weight|bias|running_mean|running_var)$", re.DOTALL)
+_WIDEST = 60
+
+Row = tuple[str, ...]
+
+
+def render(plan: Plan) -> str:
+    """Render coverage, the groups of matches, what is left, and the notes."""
+    parts = [_header(plan), _matches(plan), _mismatched(plan), _ambiguous(plan)]
+    parts += [_names("Missing in the checkpoint", plan.missing_keys), _names("Not in the model", plan.unexpected_keys)]
+    parts += [_names("Left out by include and exclude", plan.excluded), "\n".join(map(safe, plan.notes))]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _header(plan: Plan) -> str:
+    cover = plan.coverage
+    lines = [
+        f"{grouped(cover.tensors)} of the model's {grouped(cover.model_tensors)} tensors would load "
+        f"({_percent(cover.model)} of its parameters), from {_percent(cover.checkpoint)} of the checkpoint's "
+        f"{grouped(cover.checkpoint_tensors)} tensors' elements."
+    ]
+    if plan.container.path:
+        lines.append(f"Taken from {safe('.'.join(plan.container.path))}.")
+    if plan.container.alternatives:
+        others = (f"{safe(name)} ({count:,})" for name, count in plan.container.alternatives.items())
+        lines.append(f"Other sets of tensors: {listed(others)}.")
+    if plan.container.extras:
+        lines.append(f"Also in the file: {listed(map(safe, plan.container.extras), 8)}.")
+    if plan.prefix:
+        lines.append(f"Prefix: {safe(plan.prefix)} {'only in the model' if plan.prefix[0] == '+' else 'dropped'}.")
+    if plan.tied:
+        lines.append(f"Tied: {listed(f'{safe(alias)} = {safe(owner)}' for alias, owner in plan.tied.items())}.")
+    return "\n".join(lines)
+
+
+def _percent(part: float) -> str:
+    """Never 0 % or 100 % unless it is true."""
+    if part in (0.0, 1.0):
+        return f"{part:.0%}"
+    return f"{min(max(100 * part, 0.1), 99.9):.1f}%"
+
+
+# -- matches ---------------------------------------------------------------------------------------
+
+
+def _matches(plan: Plan) -> str:
+    rows: dict[Row, list[tuple[str, str]]] = {}
+    for found in plan.matches:
+        if not found.target.endswith(TRACKED):
+            target, _ = _owner(found.target)
+            sources = " + ".join(_owner(key)[0] for key in found.sources)
+            key = (_pattern(target), _pattern(sources), found.how, found.reason + ("" if found.sure else " (not sure)"))
+            rows.setdefault(key, []).append((target, sources))
+    cells = []
+    for (_, _, how, reason), pairs in rows.items():
+        count = len(pairs)
+        target, sources = collapse([pair[0] for pair in pairs]), collapse([pair[1] for pair in pairs])
+        source = "=" if target == sources else fit(safe(sources), _WIDEST)
+        cells.append((fit(safe(target), _WIDEST), source, safe(how), safe(reason), f"{count:,}"))
+    if not cells:
+        return ""
+    headers = ("Model", "Checkpoint", "How", "By", "Tensors")
+    return tabulate(
+        _folded(cells), headers, tablefmt="simple", disable_numparse=True, colalign=("left",) * 4 + ("right",)
+    )
+
+
+def _folded(cells: Sequence[Row]) -> list[Row]:
+    """Equal names need no line each: they are one line for each top-level part."""
+    counts: dict[Row, int] = {}
+    for row in cells:
+        top = row[0].partition(".")[0]
+        key = (f"{top}.*", *row[1:4]) if row[1:3] == ("=", "exact") and top != row[0] else row[:4]
+        counts[key] = counts.get(key, 0) + int(row[4].replace(",", ""))
+    return [(*key, f"{count:,}") for key, count in counts.items()]
+
+
+def _owner(name: str) -> tuple[str, str]:
+    found = _LEAF.match(name)
+    return (found[1], found[2]) if found else (name, "")
+
+
+def _pattern(name: str) -> str:
+    return _NUMBER.sub("{}", name)
+
+
+def collapse(names: Iterable[str]) -> str:
+    """Names that differ in their numbers only, as one with ranges.
+
+    >>> collapse(["l.0.norm1", "l.1.norm1", "l.2.norm1"]), collapse(["s.0.1", "s.1.4"])
+    ('l.{0..2}.norm1', 's.{0,1}.{1,4}')
+    """
+    names = list(names)
+    columns = list(zip(*(map(int, _NUMBER.findall(name)) for name in names)))
+    texts = iter([_range(sorted(set(column))) for column in columns])
+    return _NUMBER.sub(lambda _: next(texts), names[0])
+
+
+def _range(values: Sequence[int]) -> str:
+    if len(values) == 1:
+        return str(values[0])
+    if len(values) > 2 and values[-1] - values[0] == len(values) - 1:
+        return f"{{{values[0]}..{values[-1]}}}"
+    return "{" + ",".join(map(str, values)) + "}"
+
+
+# -- what is left ----------------------------------------------------------------------------------
+
+
+def _names(title: str, names: Sequence[str]) -> str:
+    shown = [name for name in names if not name.endswith(TRACKED)]
+    if not shown:
+        return ""
+    groups: dict[str, list[str]] = {}
+    for name in sorted(shown, key=natural):
+        groups.setdefault(_pattern(_owner(name)[0]), []).append(name)
+    lines = [f"  {_group(found)}" for found in groups.values()]
+    return "\n".join([f"{title} ({len(shown):,}):", *lines])
+
+
+def _group(names: Sequence[str]) -> str:
+    owners = list(dict.fromkeys(_owner(name)[0] for name in names))
+    kinds = list(dict.fromkeys(_owner(name)[1] for name in names))
+    text = safe(collapse(owners))
+    if kinds == [""]:
+        return text
+    return f"{text}.{kinds[0]}" if len(kinds) == 1 else f"{text}.{{{','.join(filter(None, kinds))}}}"
+
+
+def _mismatched(plan: Plan) -> str:
+    if not plan.mismatched_keys:
+        return ""
+    rows = [
+        (safe(name), _shape(mine), _shape(theirs), _other_name(name, plan.mismatched_sources))
+        for name, (mine, theirs) in plan.mismatched_keys.items()
+    ]
+    table = tabulate(rows, ("Other shape", "Model", "Checkpoint", ""), tablefmt="simple", disable_numparse=True)
+    return table.rstrip()
+
+
+def _shape(shape: Shape) -> str:
+    return "x".join(map(str, shape)) or "scalar"
+
+
+def _other_name(name: str, sources: Mapping[str, str]) -> str:
+    source = sources.get(name, name)
+    return "" if source == name else safe(source)
+
+
+def _ambiguous(plan: Plan) -> str:
+    applied = {found.target: found for found in plan.matches}
+    groups: dict[Row, list[tuple[str, tuple[str, ...]]]] = {}
+    for name, candidates in plan.ambiguous.items():
+        groups.setdefault((_pattern(name), *map(_pattern, candidates)), []).append((name, candidates))
+    lines = []
+    for found in groups.values():
+        names = safe(collapse(name for name, _ in found))
+        columns = zip(*(candidates for _, candidates in found))
+        choices = listed((safe(collapse(column)) for column in columns), 4)
+        lines.append(f"  {names} <- {choices}{_taken(found[0][0], applied)}")
+    return "\n".join([f"Ambiguous ({len(plan.ambiguous):,}):", *lines]) if lines else ""
+
+
+def _taken(name: str, applied: Mapping[str, Match]) -> str:
+    return " (the likeliest is taken)" if name in applied else ""

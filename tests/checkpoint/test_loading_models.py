@@ -1,0 +1,110 @@
+"""``load`` into models of every kind: tied, on the meta device, wrapped, renamed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from fxprof.checkpoint.loading import load
+from fxprof.checkpoint.plan import Match, Plan
+from fxprof.errors import CheckpointError
+from tests.checkpoint.nets import Net, Renamed, Tied, made, same, snapshot, unchanged
+
+# -- tied weights ------------------------------------------------------------------------------
+
+
+def test_tied_weights_stay_tied() -> None:
+    """A file with one or both names fills the one tensor."""
+    source = made(Tied, seed=1).state_dict()
+    for state in (source, {k: v for k, v in source.items() if k != "out.weight"}):
+        model = made(Tied)
+        result = load(model, state)
+        assert model.out.weight is model.table.weight
+        assert torch.equal(model.table.weight, source["table.weight"])
+        assert not result.missing_keys
+
+
+def test_two_values_for_one_tensor() -> None:
+    """A checkpoint of an untied model is refused by a tied one; force takes the first and says so."""
+    source = made(Tied, tie=False, seed=1).state_dict()
+    model = made(Tied)
+    before = snapshot(model)
+    with pytest.raises(CheckpointError, match=r"table.weight.* and .*out.weight.* differ"):
+        load(model, source)
+    assert unchanged(model, before)
+    result = load(model, source, force=True)
+    assert torch.equal(model.table.weight, source["table.weight"])
+    assert model.out.weight is model.table.weight
+    assert [c.kind for c in result.changes] == ["tied"]
+
+
+# -- other models ------------------------------------------------------------------------------
+
+
+def test_meta_model_is_materialized() -> None:
+    """A model without memory gets it where it loads; tied parameters stay tied, frozen ones frozen."""
+    with torch.device("meta"):
+        model: Any = Tied()
+    model.mix.bias.requires_grad_(False)
+    source = made(Tied, seed=1)
+    load(model, source.state_dict())
+    assert same(model, source)
+    assert model.out.weight is model.table.weight
+    assert isinstance(model.out.weight, nn.Parameter)
+    assert not model.mix.bias.requires_grad
+    ids = torch.arange(5)
+    assert torch.equal(model(ids), source(ids))
+
+
+def test_meta_model_needs_everything() -> None:
+    """What would stay without values is listed; the counters of BatchNorm start at zero."""
+    with torch.device("meta"):
+        model: Any = Net(classes=3)
+    source = made(Net, seed=1).state_dict()
+    with pytest.raises(CheckpointError, match=r"fc.weight, fc.bias of the model are on the meta device"):
+        load(model, source)
+    assert all(parameter.is_meta for parameter in model.parameters())
+    with torch.device("meta"):
+        model = Net()
+    load(model, {name: value for name, value in source.items() if "num_batches" not in name})
+    assert model.bn1.num_batches_tracked.item() == 0
+
+
+def test_lazy_models_are_refused() -> None:
+    """Parameters without a shape are named, with what to do."""
+    with pytest.raises(CheckpointError, match="run the model once"):
+        load(nn.Sequential(nn.LazyLinear(3)), {"0.weight": torch.zeros(3, 4)})
+
+
+def test_wrapped_models() -> None:
+    """DataParallel and torch.compile, on either side."""
+    source = made(Net, seed=1)
+    wraps: tuple[Any, ...] = (nn.DataParallel, torch.compile, lambda m: torch.compile(nn.DataParallel(m)))
+    for wrap in wraps:
+        model = made(Net)
+        assert load(wrap(model), source.state_dict()).complete
+        assert same(model, source)
+        model = made(Net)
+        assert load(model, wrap(source).state_dict()).complete
+        assert same(model, source)
+
+
+def test_guesses_are_not_applied() -> None:
+    """A match that a plan of rename="auto" is not sure of is left, and listed as ambiguous."""
+    from fxprof.checkpoint.loading import _sure
+
+    plan = Plan((Match("a", "x", "renamed", sure=False, reason="order"), Match("b", "y", "renamed")))
+    sure = _sure(plan)
+    assert [m.target for m in sure.matches] == ["b"]
+    assert sure.ambiguous == {"a": ("x",)}
+
+
+def test_renamed_models_load() -> None:
+    """The same layers under other names load, with equal outputs."""
+    source, model = made(Net, seed=1).eval(), made(Renamed).eval()
+    load(model, source.state_dict())
+    x = torch.randn(2, 3, 5, 5)
+    assert torch.equal(model(x), source(x))

@@ -1,0 +1,186 @@
+"""``load``: what is refused, in one sentence, with the model as it was; and what is converted and reported."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from fxprof.checkpoint.loading import load
+from fxprof.checkpoint.plan import Match, Plan
+from fxprof.errors import CheckpointError
+from tests.checkpoint.nets import Net, made, same, snapshot, unchanged
+
+# -- refusals: one sentence, the model as it was -----------------------------------------------
+
+
+def edited(**values: Any) -> dict[str, Any]:
+    """A checkpoint of Net with some tensors replaced; ``__`` stands for a dot."""
+    return {**made(Net, seed=1).state_dict(), **{name.replace("__", "."): value for name, value in values.items()}}
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (edited(fc__bias=torch.zeros(5, dtype=torch.complex64)), "complex numbers are not made floating"),
+        (edited(fc__bias=torch.zeros(5, dtype=torch.int64)), r"'fc.bias' is int64 in the checkpoint .* is float32"),
+        (edited(bn1__num_batches_tracked=torch.tensor(1.5)), "floating numbers are not made integer"),
+        (edited(fc__weight=torch.zeros(5, 6).to_sparse()), "sparse"),
+        (edited(fc__weight=torch.zeros(5, 6, device="meta")), "meta device"),
+        (edited(fc__weight=torch.full((5, 6), 1e300, dtype=torch.float64)), "30 values of 'fc.weight'.* infinite"),
+    ],
+)
+def test_values_that_do_not_go(source: dict[str, Any], message: str) -> None:
+    """Numbers of another kind, or none at all, are refused by name."""
+    model = made(Net)
+    before = snapshot(model)
+    with pytest.raises(CheckpointError, match=message) as info:
+        load(model, source)
+    assert "\n" not in str(info.value)
+    assert unchanged(model, before)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_quantized_values_are_refused() -> None:
+    """A quantized tensor is named."""
+    quantized = torch.quantize_per_tensor(torch.zeros(5, 6), 0.1, 0, torch.qint8)
+    model = made(Net)
+    before = snapshot(model)
+    with pytest.raises(CheckpointError, match=r"'fc.weight'.*quantized"):
+        load(model, edited(fc__weight=quantized))
+    assert unchanged(model, before)
+
+
+def test_lossless_integers() -> None:
+    """Integers go where they fit, and are refused where they do not."""
+    model: Any = nn.Module()
+    model.register_buffer("steps", torch.zeros(3, dtype=torch.int8))
+    load(model, {"steps": torch.tensor([1, -128, 127])})
+    assert model.steps.tolist() == [1, -128, 127]
+    before = snapshot(model)
+    with pytest.raises(CheckpointError, match="1 values of 'steps' do not fit int8"):
+        load(model, {"steps": torch.tensor([1, 2, 128])})
+    assert unchanged(model, before)
+
+
+def test_overflow_by_force() -> None:
+    """force=True loads values that become infinite, and says how many."""
+    model = made(Net)
+    result = load(model, edited(fc__bias=torch.tensor([1e300, 1, 1, 1, 1], dtype=torch.float64)), force=True)
+    assert model.state_dict()["fc.bias"].isinf().tolist() == [True, False, False, False, False]
+    assert [c.text for c in result.changes if c.kind == "overflow"] == ["1 values became infinite"]
+    assert [c.text for c in result.changes if c.kind == "non-finite"] == ["1 values are NaN or infinite"]
+
+
+def test_non_finite_values_are_reported() -> None:
+    """NaN and infinity load, counted by tensor."""
+    model = made(Net)
+    source = edited(fc__bias=torch.tensor([float("nan"), float("inf"), 1, 1, 1]))
+    result = load(model, source)
+    assert [(c.target, c.kind) for c in result.changes] == [("fc.bias", "non-finite")]
+    assert "2 values are NaN or infinite: fc.bias" in str(result)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.float8_e4m3fn])
+def test_floating_dtypes_convert(dtype: torch.dtype) -> None:
+    """The model keeps its dtype, and the conversion is reported."""
+    model = made(Net)
+    source = {k: v.to(dtype) if v.is_floating_point() else v for k, v in made(Net, seed=1).state_dict().items()}
+    result = load(model, source)
+    assert same(model, {k: v.float() if v.is_floating_point() else v for k, v in source.items()})
+    assert {c.kind for c in result.changes} == {"dtype"}
+    narrow = made(Net).to(torch.bfloat16)
+    load(narrow, source)
+    assert {p.dtype for p in narrow.parameters()} == {torch.bfloat16}
+
+
+def test_little_that_fits_is_refused() -> None:
+    """Below half of both sides nothing loads, unless forced."""
+    model = made(Net)
+    before = snapshot(model)
+    source = {"conv1.bias": torch.ones(4), **{f"other{i}.weight": torch.ones(99, 7) for i in range(9)}}
+    with pytest.raises(CheckpointError, match=r"nothing was loaded, because 1 of .*force=True"):
+        load(model, source)
+    assert unchanged(model, before)
+    assert load(model, source, force=True).loaded == ("conv1.bias",)
+    assert load(model, source, include=["conv1.bias"]).loaded == ("conv1.bias",)
+
+
+def test_a_plan_that_does_not_fit() -> None:
+    """A plan for another model or checkpoint, or edited wrongly, is refused."""
+    model, source = made(Net), made(Net, seed=1).state_dict()
+    before = snapshot(model)
+    for wrong, message in (
+        (Match("fc.wieght", "fc.weight", "exact"), "'?fc.wieght'?, which the model does not have"),
+        (Match("fc.weight", "fc.wieght", "exact"), "'?fc.wieght'?, which the checkpoint does not hold"),
+        (Match("fc.weight", "conv1.weight", "exact"), r"model has \(5, 6\), the checkpoint gives \(4, 3, 3, 3\)"),
+        (Match("conv1.bias", "conv1.bias", "exact"), "once, got conv1.bias twice"),
+    ):
+        with pytest.raises(CheckpointError, match=message):
+            load(model, source, plan=Plan((Match("conv1.bias", "conv1.bias", "exact"), wrong)), force=True)
+    assert unchanged(model, before)
+
+
+def test_poisoned_attributes() -> None:
+    """Attributes that a file put on a tensor are not asked."""
+    source = made(Net, seed=1).state_dict()
+    for value in source.values():
+        value.size = value.to = 7
+    model = made(Net)
+    load(model, source)
+    assert same(model, made(Net, seed=1))
+
+
+BAD = (
+    lambda t: t.to(torch.complex64),
+    lambda t: t.to_sparse() if t.ndim else t.to(torch.complex64),
+    lambda t: t.to("meta"),
+    lambda t: t.double() * 1e300 if t.is_floating_point() else t + 0.5,
+    lambda t: t.bool() if t.is_floating_point() else t.float(),
+)
+
+
+@given(st.sampled_from(sorted(Net().state_dict())), st.sampled_from(BAD), st.booleans())
+def test_one_bad_tensor_changes_nothing(name: str, spoil: Any, freeze: bool) -> None:
+    """Whichever tensor is bad, and however, it is named and the model is bit-identical."""
+    model = made(Net)
+    before = snapshot(model)
+    source = made(Net, seed=1).state_dict()
+    with pytest.raises(CheckpointError, match=name):
+        load(model, {**source, name: spoil(source[name])}, freeze=freeze)
+    assert unchanged(model, before)
+
+
+def test_targets_that_cannot_be_written() -> None:
+    """Expanded, inference and flattened tensors of the model are refused by name."""
+    model: Any = nn.Module()
+    model.register_buffer("wide", torch.zeros(1).expand(5))
+    with pytest.raises(CheckpointError, match="'wide' of the model is expanded"):
+        load(model, {"wide": torch.ones(5)})
+    with torch.inference_mode():
+        model = nn.Linear(3, 3)
+    with pytest.raises(CheckpointError, match=r"made under torch.inference_mode"):
+        load(model, {"weight": torch.ones(3, 3), "bias": torch.ones(3)})
+    model = nn.Module()
+    model._flat_param = nn.Parameter(torch.zeros(5))
+    with pytest.raises(CheckpointError, match="FullyShardedDataParallel"):
+        load(model, {"w": torch.ones(5)})
+
+
+def test_strict_names_everything() -> None:
+    """strict=True is one sentence with all that is missing, unexpected or of another shape, sorted."""
+    model = made(Net, classes=3)
+    before = snapshot(model)
+    source = edited(extra__w=torch.zeros(2), b__w=torch.zeros(7))
+    del source["conv1.bias"]
+    with pytest.raises(CheckpointError, match="strict=True") as info:
+        load(model, source, strict=True)
+    text = str(info.value)
+    parts = ["missing 'conv1.bias'", "unexpected 'b.w'", "unexpected 'extra.w'", "'fc.bias' is (3,)", "'fc.weight' is"]
+    assert [text.find(part) for part in parts] == sorted(text.find(part) for part in parts)
+    assert -1 not in [text.find(part) for part in parts]
+    assert unchanged(model, before)

@@ -1,0 +1,511 @@
+"""Hard cases of matching, one each."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torchvision import models
+
+from fxprof.checkpoint.graph import describe
+from fxprof.checkpoint.matching import match, match_names
+from fxprof.checkpoint.plan import Target
+from fxprof.errors import InputError
+
+
+def linear(name, rows, columns=4):
+    """The tensors of a linear layer."""
+    return {f"{name}.weight": (rows, columns), f"{name}.bias": (rows,)}
+
+
+def norm(name, size=4):
+    """The tensors of a norm."""
+    return {f"{name}.weight": (size,), f"{name}.bias": (size,)}
+
+
+def layers(count, make):
+    """Numbered blocks."""
+    return {key: shape for number in range(count) for key, shape in make(number).items()}
+
+
+def plan_of(source, target, **options):
+    """A plan from two dicts of shapes."""
+    return match_names(source, Target(target), **options)
+
+
+def found(plan):
+    """Target -> source, sure ones."""
+    return {entry.target: entry.source for entry in plan.matches if entry.sure}
+
+
+# -- transformers ----------------------------------------------------------------------------------
+
+
+def block(number):
+    """A transformer block with separate q, k and v."""
+    at = f"encoder.layer.{number}"
+    return {
+        **norm(f"{at}.layernorm_after"), **norm(f"{at}.layernorm_before"),
+        **linear(f"{at}.attention.value", 4), **linear(f"{at}.attention.key", 4), **linear(f"{at}.attention.query", 4),
+        **linear(f"{at}.attention.output.dense", 4), **linear(f"{at}.intermediate.dense", 8),
+        **linear(f"{at}.output.dense", 4, 8),
+    }  # fmt: skip
+
+
+def fused_block(number):
+    """The same with one tensor for q, k and v."""
+    at = f"blocks.{number}"
+    return {
+        **norm(f"{at}.norm1"), **linear(f"{at}.attn.qkv", 12), **linear(f"{at}.attn.proj", 4),
+        **norm(f"{at}.norm2"), **linear(f"{at}.mlp.fc1", 8), **linear(f"{at}.mlp.fc2", 4, 8),
+    }  # fmt: skip
+
+
+def test_q_k_and_v_are_fused_in_the_models_order_whatever_the_checkpoints():
+    """The checkpoint lists value, key, query; the model wants q, k, v."""
+    plan = plan_of(layers(3, block), layers(3, fused_block))
+
+    assert found(plan)["blocks.2.attn.qkv.weight"] == tuple(
+        f"encoder.layer.2.attention.{part}.weight" for part in ("query", "key", "value")
+    )
+    assert {entry.how for entry in plan.matches if "qkv" in entry.target} == {"qkv"}
+    assert not plan.missing_keys and not plan.unexpected_keys
+
+
+def test_a_fused_tensor_is_split_by_rows():
+    """Each of q, k and v says which block of rows is its own."""
+    plan = plan_of(layers(3, fused_block), layers(3, block))
+
+    hows = {entry.target.split(".")[-2]: entry.how for entry in plan.matches if entry.target.endswith("weight")}
+    assert (hows["query"], hows["key"], hows["value"]) == ("qkv[0/3]", "qkv[1/3]", "qkv[2/3]")
+
+
+def test_separate_q_k_and_v_find_their_own_names():
+    """Equal shapes in another order: the letters decide."""
+
+    def other(number):
+        names = ("q_proj", "k_proj", "v_proj")
+        return {key: shape for name in names for key, shape in linear(f"h.{number}.{name}", 4).items()}
+
+    def mine(number):
+        names = ("to_v", "to_q", "to_k")
+        return {key: shape for name in names for key, shape in linear(f"l.{number}.attn.{name}", 4).items()}
+
+    plan = plan_of(layers(2, other), layers(2, mine))
+
+    assert found(plan)["l.1.attn.to_q.weight"] == "h.1.q_proj.weight"
+    assert found(plan)["l.1.attn.to_v.weight"] == "h.1.v_proj.weight"
+
+
+def test_one_hint_settles_a_template_for_all_blocks():
+    """Names that say nothing are refused until the user says it once."""
+
+    def other(number):
+        return {**norm(f"layer.{number}.alpha"), **norm(f"layer.{number}.omega"), **linear(f"layer.{number}.x", 4)}
+
+    def mine(number):
+        return {**norm(f"blocks.{number}.one"), **norm(f"blocks.{number}.two"), **linear(f"blocks.{number}.fc", 4)}
+
+    refused = plan_of(layers(4, other), layers(4, mine))
+    plan = plan_of(layers(4, other), layers(4, mine), rename={"omega": "one"})
+
+    assert set(refused.ambiguous) == {key for key in layers(4, mine) if ".fc." not in key}
+    assert {found(plan)[f"blocks.{number}.one.weight"] for number in range(4)} == {
+        f"layer.{number}.omega.weight" for number in range(4)
+    }
+    assert not plan.ambiguous and not plan.missing_keys
+
+
+def test_best_takes_the_likeliest_and_marks_it():
+    """Order is a guess, and says so."""
+    plan = plan_of({**norm("x.alpha"), **norm("x.omega")}, {**norm("y.one"), **norm("y.two")}, rename="best")
+
+    assert len(plan.matches) == 4
+    assert not any(entry.sure for entry in plan.matches)
+    assert {entry.reason for entry in plan.matches} == {"order"}
+
+
+def test_nothing_is_renamed_when_renaming_is_off():
+    """Only equal names load."""
+    plan = plan_of({**linear("a", 4), **linear("b", 5)}, {**linear("a", 4), **linear("c", 5)}, rename=False)
+
+    assert found(plan) == {"a.weight": "a.weight", "a.bias": "a.bias"}
+    assert plan.missing_keys == ("c.weight", "c.bias")
+    assert plan.unexpected_keys == ("b.weight", "b.bias")
+
+
+def test_rotary_rows_of_another_library_are_refused_without_their_adaptation():
+    """Meta's q and k have the shapes of transformers' and another row order."""
+
+    def meta(number):
+        return {f"layers.{number}.attention.w{letter}.weight": (4, 4) for letter in "qkvo"}
+
+    def theirs(number):
+        return {f"model.layers.{number}.self_attn.{letter}_proj.weight": (4, 4) for letter in "qkvo"}
+
+    plain = plan_of(layers(2, meta), layers(2, theirs))
+    adapted = plan_of(layers(2, meta), layers(2, theirs), adapt="rope")
+
+    assert {name.split(".")[-2] for name in plain.ambiguous} == {"q_proj", "k_proj"}
+    assert any("rope" in note for note in plain.notes)
+    assert {entry.target.split(".")[-2] for entry in adapted.matches if entry.how == "rope"} == {"q_proj", "k_proj"}
+    assert len(adapted.matches) == 8
+
+
+def test_square_weights_that_lie_the_other_way_are_refused_without_transpose():
+    """GPT-2's square projection has the right shape and the wrong orientation."""
+
+    def conv1d(number):
+        return {
+            f"h.{number}.fc.weight": (4, 8), f"h.{number}.fc.bias": (8,),
+            f"h.{number}.proj.weight": (4, 4), f"h.{number}.proj.bias": (4,),
+        }  # fmt: skip
+
+    def dense(number):
+        return {**linear(f"h.{number}.fc", 8), **linear(f"h.{number}.proj", 4)}
+
+    plain = plan_of(layers(2, conv1d), layers(2, dense))
+    adapted = plan_of(layers(2, conv1d), layers(2, dense), adapt="transpose")
+
+    assert {entry.target for entry in plain.matches} == {f"h.{n}.{m}.bias" for n in (0, 1) for m in ("fc", "proj")}
+    assert {entry.how for entry in adapted.matches if entry.target.endswith("weight")} == {"transpose"}
+
+
+def test_the_graph_tells_norms_apart_that_names_do_not():
+    """A norm belongs to the layer that feeds it."""
+    source = {
+        **linear("l.0.a.dense", 4, 6), **norm("l.0.a.n"), **linear("l.0.b.dense", 4, 8), **norm("l.0.b.n"),
+        **linear("l.1.a.dense", 4, 6), **norm("l.1.a.n"), **linear("l.1.b.dense", 4, 8), **norm("l.1.b.n"),
+    }  # fmt: skip
+    target = layers(2, lambda n: {
+        **linear(f"m.{n}.p", 4, 6), **linear(f"m.{n}.q", 4, 8), **norm(f"m.{n}.x"), **norm(f"m.{n}.y")
+    })  # fmt: skip
+    feeds = {
+        f"m.{n}.{one}.weight": (f"m.{n}.{other}.weight",) for n in (0, 1) for one, other in (("y", "p"), ("x", "q"))
+    }
+
+    blind = match_names(source, Target(target))
+    seeing = match_names(source, Target(target, feeds=feeds))
+
+    assert {"m.0.x.weight", "m.0.y.weight"} <= set(blind.ambiguous)
+    assert found(seeing)["m.1.y.weight"] == "l.1.a.n.weight"
+    assert {entry.reason for entry in seeing.matches if ".y." in entry.target} == {"graph"}
+
+
+# -- convolutional nets ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("first", ["shortcut", "body"])
+def test_a_shortcut_registered_before_or_after_is_told_by_name(first):
+    """Equal shapes, another order of registration."""
+
+    def mine(number):
+        return {f"layer.{number}.conv1.weight": (4, 4, 1, 1), f"layer.{number}.downsample.0.weight": (4, 4, 1, 1)}
+
+    def other(number):
+        both = {f"b.{number}.shortcut.conv.weight": (4, 4, 1, 1), f"b.{number}.main.conv.weight": (4, 4, 1, 1)}
+        return both if first == "shortcut" else dict(reversed(both.items()))
+
+    plan = plan_of(layers(3, other), layers(3, mine))
+
+    assert found(plan)["layer.2.downsample.0.weight"] == "b.2.shortcut.conv.weight"
+    assert found(plan)["layer.2.conv1.weight"] == "b.2.main.conv.weight"
+
+
+def test_a_vgg_loads_into_a_vgg_with_norms_layer_by_layer():
+    """Equal names mean other layers; the row of convolutions does not."""
+    with torch.device("meta"):
+        plain, normed = models.vgg16(num_classes=2), models.vgg16_bn(num_classes=2)
+    plan = match(normed, plain.state_dict())
+
+    mine = [name for name, module in normed.named_modules() if isinstance(module, nn.Conv2d)]
+    theirs = [name for name, module in plain.named_modules() if isinstance(module, nn.Conv2d)]
+    assert {key: source for key, source in found(plan).items() if key.startswith("features")} == {
+        f"{a}.{leaf}": f"{b}.{leaf}" for a, b in zip(mine, theirs) for leaf in ("weight", "bias")
+    }
+    assert not plan.unexpected_keys
+
+
+def test_a_linear_layer_becomes_a_convolution_of_full_size():
+    """Equal elements, another shape."""
+    plan = plan_of(
+        {"fc6.weight": (8, 4 * 7 * 7), "fc6.bias": (8,)}, {"pre.fc.weight": (8, 4, 7, 7), "pre.fc.bias": (8,)}
+    )
+
+    assert found(plan) == {"pre.fc.weight": "fc6.weight", "pre.fc.bias": "fc6.bias"}
+    assert plan.matches[0].how == "reshape"
+
+
+def test_an_auxiliary_head_in_the_checkpoint_is_left_over():
+    """It does not take the place of the head."""
+    source = {**linear("body", 4), **linear("aux.fc", 9), **linear("fc", 9)}
+
+    plan = plan_of(source, {**linear("body", 4), **linear("fc", 9)})
+
+    assert found(plan)["fc.weight"] == "fc.weight"
+    assert set(plan.unexpected_keys) == {"aux.fc.weight", "aux.fc.bias"}
+
+
+def test_one_of_two_equal_towers_is_not_chosen():
+    """Nothing says which: both are candidates."""
+
+    def tower(name):
+        return layers(3, lambda n: {**linear(f"{name}.layers.{n}.a", 8), **norm(f"{name}.layers.{n}.b")})
+
+    plan = plan_of(
+        {**tower("left"), **tower("right")},
+        layers(3, lambda n: {**linear(f"blocks.{n}.fc", 8), **norm(f"blocks.{n}.n")}),
+    )
+
+    assert not found(plan)
+
+
+def test_a_student_is_preferred_to_its_teacher_and_it_is_said():
+    """The trailing copy is the user's choice."""
+    model = {**linear("a", 4), **norm("b")}
+    source = {f"{who}.{name}": shape for who in ("teacher", "student") for name, shape in model.items()}
+
+    plan = plan_of(source, model)
+
+    assert found(plan) == {name: f"student.{name}" for name in model}
+    assert any("teacher" in note for note in plan.notes)
+    assert found(plan_of(source, model, prefix="teacher.")) == {name: f"teacher.{name}" for name in model}
+
+
+def test_stages_of_equal_width_are_matched_by_their_numbers():
+    """Nothing but the numbers tells them apart."""
+    one = {f"trunk.stage{s}.block{b}.conv.weight": (4, 4, 3, 3) for s in (1, 2) for b in (1, 2, 3)}
+    other = {f"s.{s}.{b}.c.weight": (4, 4, 3, 3) for s in (0, 1) for b in (0, 1, 2)}
+
+    plan = plan_of({**one, **linear("out", 3)}, {**other, **linear("head", 3)})
+
+    assert found(plan)["s.1.0.c.weight"] == "trunk.stage2.block1.conv.weight"
+
+
+def test_a_missing_block_leaves_the_others_in_place():
+    """Layer 2 of 5 is not in the file: 3 stays 3."""
+    make = lambda at: lambda n: {**linear(f"{at}.{n}.fc", 8), **norm(f"{at}.{n}.norm")}  # noqa: E731
+    source = {key: shape for key, shape in layers(5, make("h")).items() if not key.startswith("h.2.")}
+
+    plan = plan_of(source, layers(5, make("blocks")))
+
+    assert all(entry.target.split(".")[1] == str(entry.source).split(".")[1] for entry in plan.matches)
+    assert {name.split(".")[1] for name in plan.missing_keys} == {"2"}
+
+
+# -- tied, shared, odd -----------------------------------------------------------------------------
+
+
+class Tied(nn.Module):
+    """An embedding whose table is the head's weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wte = nn.Embedding(5, 4)
+        self.fc = nn.Linear(4, 4)
+        self.head = nn.Linear(4, 5, bias=False)
+        self.head.weight = self.wte.weight
+
+
+@pytest.mark.parametrize("gone", ["wte.weight", "head.weight"])
+def test_a_tied_tensor_loads_under_either_name(gone):
+    """It is not missing when its twin is there."""
+    model = Tied()
+    state = {key: value for key, value in model.state_dict().items() if key != gone}
+
+    plan = match(model, state)
+
+    assert plan.missing_keys == plan.unexpected_keys == ()
+    assert plan.tied == {"head.weight": "wte.weight"}
+    assert plan.coverage.model == 1.0
+
+
+def test_a_tied_tensor_saved_twice_loads_once():
+    """The second key is listed as a repeat, to be compared when it is read."""
+    model = Tied()
+
+    plan = match(model, model.state_dict())
+
+    assert [entry.target for entry in plan.matches].count("wte.weight") == 1
+    assert plan.repeats == {"head.weight": "wte.weight"}
+
+
+def test_modules_that_share_weights_have_one_value():
+    """A layer used twice is one layer."""
+    layer = nn.Linear(3, 3)
+    model = nn.Sequential(layer, nn.ReLU(), layer)
+
+    plan = match(model, model.state_dict())
+
+    assert [entry.target for entry in plan.matches] == ["0.weight", "0.bias"]
+    assert not plan.missing_keys and not plan.unexpected_keys
+
+
+def test_scalars_and_tables_in_buffers_are_matched_like_the_rest():
+    """Shapes without axes are shapes."""
+    table = {"attn.relative_position_index": (9, 9), "logit_scale": (), "fc.weight": (2, 2)}
+
+    plan = plan_of({f"net.{key}": shape for key, shape in table.items()}, table)
+
+    assert found(plan) == {key: f"net.{key}" for key in table}
+
+
+def test_counters_of_batches_are_never_missing_nor_unexpected():
+    """Old files lack them, new ones have them."""
+    bare = {f"bn.{leaf}": (4,) for leaf in ("weight", "bias", "running_mean", "running_var")}
+    counted = {**bare, "bn.num_batches_tracked": ()}
+
+    for source, target in ((bare, counted), (counted, bare)):
+        plan = plan_of(source, target)
+
+        assert plan.missing_keys == plan.unexpected_keys == ()
+        assert len(plan.matches) == 4
+
+
+def test_two_keys_of_one_name_are_refused_until_the_user_chooses():
+    """module.fc and fc both: nobody knows which is meant."""
+    model = linear("fc", 4)
+    source = {**model, **{f"module.{name}": shape for name, shape in model.items()}}
+
+    refused = plan_of(source, model)
+
+    assert not refused.matches
+    assert refused.ambiguous["fc.weight"] == ("fc.weight", "module.fc.weight")
+    assert any("twice" in note for note in refused.notes)
+    assert found(plan_of(source, model, prefix="")) == {name: name for name in model}
+
+
+# -- options ---------------------------------------------------------------------------------------
+
+
+def test_include_and_exclude_are_globs_over_the_models_names():
+    """What is left out is listed as such, not as missing."""
+    model = {**linear("conv1", 4), **linear("conv2", 4), **linear("fc", 2)}
+
+    plan = plan_of(model, model, include=["conv*", "fc.*"], exclude="*.bias")
+
+    assert set(found(plan)) == {"conv1.weight", "conv2.weight", "fc.weight"}
+    assert set(plan.excluded) == {"conv1.bias", "conv2.bias", "fc.bias"}
+    assert not plan.missing_keys and not plan.unexpected_keys
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"include": "nothing.*"}, "fits none"),
+        ({"adapt": "magic"}, "adapt must be of"),
+        ({"rename": "wild"}, "rename must be"),
+        ({"rename": [("(", "x")]}, "regex"),
+        ({"rename": lambda name: "same"}, "keep names apart"),
+        ({"rename": {"fc.weight": 3}}, "names to names"),
+        ({"prefix": 3}, "prefix must be"),
+    ],
+)
+def test_options_that_cannot_be_meant_are_refused(options, said):
+    """One sentence says what must hold."""
+    with pytest.raises(InputError, match=said):
+        plan_of(linear("fc", 4), linear("fc", 4), **options)
+
+
+def test_a_mapping_must_hold_tensors():
+    """A nested dict is not a state_dict."""
+    with pytest.raises(InputError, match="names to tensors"):
+        match(nn.Linear(2, 2), {"model": {}})
+
+
+@pytest.mark.parametrize(
+    ("model", "checkpoint", "adapt"),
+    [
+        ((4, 1, 3, 3), (4, 3, 3, 3), "first-conv"),
+        ((2, 8), (9, 8), "head-rows"),
+        ((8, 3), (3, 8), "transpose"),
+    ],
+)
+def test_an_adaptation_is_named_when_it_would_help_and_used_when_asked_for(model, checkpoint, adapt):
+    """Without it the tensor is listed with both shapes."""
+    refused = plan_of({"x.weight": checkpoint}, {"x.weight": model})
+    adapted = plan_of({"x.weight": checkpoint}, {"x.weight": model}, adapt=adapt)
+
+    assert refused.mismatched_keys == {"x.weight": (model, checkpoint)}
+    assert any(f"adapt='{adapt}'" in note for note in refused.notes)
+    assert [entry.how for entry in adapted.matches] == [adapt]
+
+
+def test_position_tables_of_another_size_are_resized_when_asked_for():
+    """The table keeps its name and its width."""
+    refused = plan_of({"pos_embed": (1, 17, 8)}, {"pos_embed": (1, 5, 8)})
+    adapted = plan_of({"pos_embed": (1, 17, 8)}, {"pos_embed": (1, 5, 8)}, adapt=("pos-embed",))
+
+    assert refused.mismatched_keys == {"pos_embed": ((1, 5, 8), (1, 17, 8))}
+    assert [entry.how for entry in adapted.matches] == ["pos-embed"]
+
+
+# -- explanations ----------------------------------------------------------------------------------
+
+
+def test_another_architecture_is_called_one():
+    """Nothing loads, and the first sentence says why."""
+    with torch.device("meta"):
+        plan = match(models.resnet18(), models.vit_b_16().state_dict())
+
+    assert plan.coverage.model < 0.5
+    assert "different architectures" in plan.notes[0]
+
+
+def test_another_width_is_called_one():
+    """Every size is the same factor larger."""
+    narrow = layers(3, lambda n: {**linear(f"h.{n}.a", 8), **linear(f"h.{n}.b", 4, 8)})
+    wide = {name: tuple(2 * size for size in shape) for name, shape in narrow.items()}
+
+    assert any("2 times as wide" in note for note in plan_of(narrow, wide).notes)
+
+
+def test_another_depth_is_called_one():
+    """The missing layers are of a kind that is there."""
+    make = lambda n: {**linear(f"h.{n}.a", 8), **norm(f"h.{n}.b")}  # noqa: E731
+
+    assert any("deeper" in note for note in plan_of(layers(2, make), layers(6, make)).notes)
+
+
+@pytest.mark.parametrize(
+    ("key", "said"), [("h.0.a.qweight", "quantized"), ("base.h.0.a.lora_A.weight", "adapters")], ids=["int4", "lora"]
+)
+def test_files_that_hold_no_plain_weights_are_called_so(key, said):
+    """A quantized or adapter-only file is named."""
+    plan = plan_of(
+        {key: (2, 3), f"{key}.x".replace(".x", "2_lora_B" if "lora" in key else ".scales"): (3, 2)}, linear("h.0.a", 8)
+    )
+
+    assert said in plan.notes[0]
+
+
+# -- the model's side ------------------------------------------------------------------------------
+
+
+def test_a_traced_model_gives_order_and_neighbours():
+    """What forward reads first comes first, whatever was registered first."""
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.last = nn.Linear(4, 2)
+            self.first = nn.Linear(3, 4)
+
+        def forward(self, x):
+            return self.last(self.first(x).relu())
+
+    described = describe(Net(), (5, 3))
+
+    assert described.order == ("first.weight", "first.bias", "last.weight", "last.bias")
+    assert described.feeds["last.weight"] == ("first.bias", "first.weight")
+    assert next(iter(described.shapes)) == "last.weight"
+
+
+def test_a_wrapped_model_is_described_by_its_own_names():
+    """DataParallel's names begin with module."""
+    model = nn.DataParallel(nn.Linear(3, 4))
+
+    described = describe(model, (5, 3))
+
+    assert described.order == ("module.weight", "module.bias")
+    assert found(match(model, model.module.state_dict())) == {"module.weight": "weight", "module.bias": "bias"}

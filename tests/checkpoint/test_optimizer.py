@@ -1,0 +1,292 @@
+"""Optimizer state follows its parameters: unchanged, renamed, dropped, added, adapted."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+from fxprof.checkpoint.groups import param_groups
+from fxprof.checkpoint.loading import load
+from fxprof.checkpoint.plan import Match, Plan
+from fxprof.errors import CheckpointError
+from tests.checkpoint.nets import Net, Renamed, made, same, snapshot, unchanged
+
+OPTIMIZERS: dict[str, Callable[[Any], Optimizer]] = {
+    "sgd": lambda parameters: SGD(parameters, lr=0.1, momentum=0.9, weight_decay=0.01),
+    "adam": lambda parameters: Adam(parameters, lr=0.01, amsgrad=True),
+    "adamw": lambda parameters: AdamW(parameters, lr=0.01),
+}
+X = torch.linspace(-1, 1, 2 * 3 * 16).reshape(2, 3, 4, 4)
+
+
+def train(model: nn.Module, optimizer: Optimizer, steps: int = 1) -> None:
+    """A few steps on a fixed input."""
+    for _ in range(steps):
+        optimizer.zero_grad()
+        model(X).square().sum().backward()
+        optimizer.step()
+
+
+def trained(make: Callable[[Any], Optimizer], model: Any = None) -> tuple[Any, Optimizer]:
+    """A model after two steps, and its optimizer."""
+    model = made(Net, seed=1) if model is None else model
+    optimizer = make(model.parameters())
+    train(model, optimizer, 2)
+    return model, optimizer
+
+
+def state_of(optimizer: Optimizer, parameter: Tensor) -> dict[str, Any]:
+    """The tensors an optimizer keeps for a parameter."""
+    return dict(optimizer.state.get(parameter, {}))
+
+
+# -- nothing changed ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+@pytest.mark.parametrize("named", [False, True])
+def test_training_goes_on_bit_identically(kind: str, named: bool, tmp_path: Path) -> None:
+    """Two steps after a save and a load give the weights of two steps without them."""
+
+    def make(model: nn.Module) -> Optimizer:
+        return OPTIMIZERS[kind](model.named_parameters() if named else model.parameters())
+
+    model = made(Net, seed=1)
+    optimizer = make(model)
+    optimizer.param_groups[0]["lr"] = 0.003
+    train(model, optimizer, 2)
+    torch.save({"net": model.state_dict(), "optimizer": optimizer.state_dict()}, tmp_path / "at2.pth")
+    again = made(Net)
+    resumed = make(again)
+    result = load(again, tmp_path / "at2.pth", optimizer=resumed)
+    train(model, optimizer, 2)
+    train(again, resumed, 2)
+    assert same(again, model)
+    assert resumed.param_groups[0]["lr"] == 0.003
+    assert result.optimizer is not None
+    assert len(result.optimizer.restored) == len(list(model.parameters()))
+    assert not result.optimizer.fresh
+    assert not result.optimizer.dropped
+
+
+def test_schedulers_and_scalers_pass_through(tmp_path: Path) -> None:
+    """What lies beside is given as it was."""
+    model, optimizer = trained(OPTIMIZERS["sgd"])
+    beside = {"scheduler": {"last_epoch": 3, "_last_lr": [0.1]}, "scaler": {"scale": 65536.0}, "epoch": 3}
+    torch.save({"state_dict": model.state_dict(), "optimizer": optimizer.state_dict(), **beside}, tmp_path / "f.pth")
+    result = load(made(Net), tmp_path / "f.pth")
+    assert {name: result.extras[name] for name in beside} == beside
+    assert result.optimizer is None
+
+
+def test_the_loaded_state_is_its_own(tmp_path: Path) -> None:
+    """Training on does not touch the optimizer that the state came from."""
+    model, optimizer = trained(OPTIMIZERS["adam"])
+    kept = copy.deepcopy(optimizer.state_dict())
+    again = made(Net)
+    resumed = OPTIMIZERS["adam"](again.parameters())
+    load(again, {"model": model.state_dict(), "optim": optimizer.state_dict()}, optimizer=resumed)
+    train(again, resumed)
+    now = optimizer.state_dict()
+    for place, entry in kept["state"].items():
+        for key, value in entry.items():
+            assert torch.equal(torch.as_tensor(now["state"][place][key]), torch.as_tensor(value))
+
+
+# -- something changed -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+def test_state_follows_renamed_parameters(kind: str) -> None:
+    """The same layers under other names train on bit-identically."""
+    model, optimizer = trained(OPTIMIZERS[kind])
+    again = made(Renamed)
+    resumed = OPTIMIZERS[kind](again.parameters())
+    load(again, {"model": model.state_dict(), "optimizer": optimizer.state_dict()}, optimizer=resumed)
+    train(model, optimizer, 2)
+    train(again, resumed, 2)
+    for ours, theirs in zip(again.parameters(), model.parameters()):
+        assert torch.equal(ours, theirs)
+
+
+def test_state_of_a_partial_load() -> None:
+    """A new head starts fresh, the old head's state is dropped and listed, the rest follows."""
+    model, optimizer = trained(OPTIMIZERS["adam"])
+    again = made(Net, classes=2)
+    resumed = OPTIMIZERS["adam"](again.parameters())
+    result = load(again, {"model": model.state_dict(), "optimizer": optimizer.state_dict()}, optimizer=resumed)
+    follow = result.optimizer
+    assert follow is not None
+    assert follow.fresh == ("fc.weight", "fc.bias")
+    assert follow.dropped == ("fc.weight", "fc.bias")
+    assert "6 restored, 2 fresh (fc.weight, fc.bias)" in str(result)
+    assert torch.equal(
+        state_of(resumed, again.conv2.weight)["exp_avg"], state_of(optimizer, model.conv2.weight)["exp_avg"]
+    )
+    assert not state_of(resumed, again.fc.weight)
+    train(again, resumed)
+
+
+def test_layers_added_and_dropped() -> None:
+    """State lands on the right parameters although every position has shifted."""
+
+    class Longer(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            first = nn.Conv2d(3, 3, 1)
+            self._modules = {"conv0": first, **self._modules}
+            del self._modules["bn1"]
+
+    model, optimizer = trained(OPTIMIZERS["sgd"])
+    again = made(Longer)
+    resumed = OPTIMIZERS["sgd"](again.parameters())
+    result = load(again, {"model": model.state_dict(), "optimizer": optimizer.state_dict()}, optimizer=resumed)
+    assert result.optimizer is not None
+    assert set(result.optimizer.fresh) == {"conv0.weight", "conv0.bias"}
+    assert set(result.optimizer.dropped) == {"bn1.weight", "bn1.bias"}
+    for name in ("conv1.weight", "fc.bias"):
+        ours = state_of(resumed, again.get_parameter(name))["momentum_buffer"]
+        assert torch.equal(ours, state_of(optimizer, model.get_parameter(name))["momentum_buffer"])
+
+
+def test_groups_in_another_order() -> None:
+    """Weight decay for some parameters only: two groups, whose order is not the model's."""
+
+    def make(model: nn.Module) -> Optimizer:
+        parameters = list(model.parameters())
+        thick = [p for p in parameters if p.ndim > 1]
+        return AdamW([{"params": thick, "lr": 0.02}, {"params": [p for p in parameters if p.ndim <= 1], "lr": 0.01}])
+
+    model = made(Net, seed=1)
+    optimizer = make(model)
+    optimizer.param_groups[1]["weight_decay"] = 0.0
+    train(model, optimizer, 2)
+    again = made(Net)
+    resumed = make(again)
+    load(again, {"model": model.state_dict(), "optimizer": optimizer.state_dict()}, optimizer=resumed)
+    train(model, optimizer, 2)
+    train(again, resumed, 2)
+    assert same(again, model)
+    assert resumed.param_groups[1]["weight_decay"] == 0.0
+
+
+def test_state_is_fused_like_its_parameter() -> None:
+    """Moments of q, k and v are stacked, a transposed matrix's are transposed."""
+
+    class Apart(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.q, self.k, self.v = (nn.Linear(4, 4, bias=False) for _ in range(3))
+            self.up = nn.Parameter(torch.ones(4, 6))
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = x.flatten(1)[:, :4]
+            return torch.cat([self.q(x), 2 * self.k(x), 3 * self.v(x), x @ self.up], 1)
+
+    model, optimizer = trained(OPTIMIZERS["adam"], made(Apart))
+    fused: Any = nn.Module()
+    fused.qkv = nn.Linear(4, 12, bias=False)
+    fused.up = nn.Linear(4, 6, bias=False)
+    resumed = OPTIMIZERS["adam"](fused.parameters())
+    plan = Plan(
+        (
+            Match("qkv.weight", ("q.weight", "k.weight", "v.weight"), "qkv"),
+            Match("up.weight", "up", "transpose"),
+        )
+    )
+    source = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+    load(fused, source, optimizer=resumed, plan=plan, force=True)
+    wanted = [state_of(optimizer, layer.weight)["exp_avg"] for layer in (model.q, model.k, model.v)]
+    assert torch.equal(state_of(resumed, fused.qkv.weight)["exp_avg"], torch.cat(wanted))
+    assert torch.equal(state_of(resumed, fused.up.weight)["exp_avg_sq"], state_of(optimizer, model.up)["exp_avg_sq"].T)
+
+
+# -- refusals ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda model, good: {}, "needs an optimizer's state_dict in the checkpoint"),
+        (lambda model, good: {"a": good, "b": good}, "one optimizer's state, got several: a, b"),
+        (lambda model, good: {"optimizer": trained(OPTIMIZERS["sgd"])[1].state_dict()}, "another optimizer than Adam"),
+        (lambda model, good: {"optimizer": {**good, "state": 3}}, "must be what torch"),
+        (lambda model, good: {"optimizer": {"state": {}, "param_groups": []}}, "must be what torch"),
+        (
+            lambda model, good: {"optimizer": {**good, "state": {99: {}}}},
+            "has '?99'?, which no group lists",
+        ),
+        (
+            lambda model, good: {"optimizer": {**good, "param_groups": [{**good["param_groups"][0], "params": [0]}]}},
+            "which no group lists",
+        ),
+        (
+            lambda model, good: {"optimizer": trained(OPTIMIZERS["adam"], made(Net, middle=3))[1].state_dict()},
+            "cannot be told apart",
+        ),
+        (
+            lambda model, good: {"optimizer": trained(OPTIMIZERS["adamw"])[1].state_dict()},
+            "its decoupled_weight_decay is True",
+        ),
+    ],
+)
+def test_wrong_optimizer_state(build: Callable[[Any, Any], dict[str, Any]], message: str) -> None:
+    """State that is missing, another optimizer's or another model's: one sentence, nothing changed."""
+    source, optimizer = trained(OPTIMIZERS["adam"])
+    model = made(Net)
+    mine = OPTIMIZERS["adam"](model.parameters())
+    before = snapshot(model)
+    if message.startswith("its decoupled") and "decoupled_weight_decay" not in mine.param_groups[0]:
+        pytest.skip("this torch does not mark AdamW")
+    with pytest.raises(CheckpointError, match=message) as info:
+        load(model, {"model": source.state_dict(), **build(source, optimizer.state_dict())}, optimizer=mine)
+    assert "\n" not in str(info.value)
+    assert unchanged(model, before)
+    assert not mine.state
+
+
+def test_an_optimizer_of_another_model() -> None:
+    """An optimizer whose parameters are not the model's is refused."""
+    source, optimizer = trained(OPTIMIZERS["sgd"])
+    with pytest.raises(CheckpointError, match="8 parameters of the optimizer are not the model's"):
+        load(
+            made(Net), {"model": source.state_dict(), "optimizer": optimizer.state_dict()},
+            optimizer=OPTIMIZERS["sgd"](made(Net).parameters()),
+        )  # fmt: skip
+
+
+def test_an_optimizer_of_meta_parameters() -> None:
+    """Loading replaces meta parameters, so the optimizer has to be built afterwards."""
+    source, optimizer = trained(OPTIMIZERS["sgd"])
+    with torch.device("meta"):
+        model = Net()
+    mine = OPTIMIZERS["sgd"](model.parameters())
+    with pytest.raises(CheckpointError, match="build it after loading"):
+        load(model, {"model": source.state_dict(), "optimizer": optimizer.state_dict()}, optimizer=mine)
+    assert all(parameter.is_meta for parameter in model.parameters())
+
+
+# -- freeze and groups -------------------------------------------------------------------------
+
+
+def test_freeze_and_groups() -> None:
+    """freeze=True freezes what was loaded; without it, loaded and new layers get their own rates."""
+    model = made(Net, classes=2)
+    result = load(model, made(Net, seed=1).state_dict(), freeze=True)
+    assert {id(p) for p in result.trainable_parameters} == {id(model.fc.weight), id(model.fc.bias)}
+    groups = param_groups(model, result, lr=0.01)
+    assert [(len(group["params"]), group["lr"]) for group in groups] == [(2, 0.1)]
+    model = made(Net, classes=2)
+    result = load(model, made(Net, seed=1).state_dict())
+    groups = param_groups(model, result, lr=0.01, new_lr=0.5, weight_decay=0.1)
+    assert [(len(group["params"]), group["lr"]) for group in groups] == [(6, 0.01), (2, 0.5)]
+    train(model, SGD(groups, momentum=0.9))
+    with pytest.raises(CheckpointError, match="must be of this model"):
+        param_groups(made(Renamed), result, lr=0.01)

@@ -1,0 +1,97 @@
+"""A plan is a value: it survives JSON, prints as a table, and refuses what it did not write."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fxprof.checkpoint.matching import match_names
+from fxprof.checkpoint.plan import Container, Coverage, Match, Plan, Target
+from fxprof.errors import InputError
+from fxprof.views.plan import collapse
+from tests.checkpoint import pairs
+
+TEXT = st.text(max_size=8)
+KEYS = st.one_of(TEXT, st.lists(TEXT, min_size=2, max_size=3).map(tuple))
+SHAPES = st.lists(st.integers(0, 9), max_size=3).map(tuple)
+NAMES = st.lists(TEXT, max_size=3).map(tuple)
+PLANS = st.builds(
+    Plan,
+    matches=st.lists(st.builds(Match, TEXT, KEYS, TEXT, st.booleans(), TEXT), max_size=3).map(tuple),
+    missing_keys=NAMES,
+    unexpected_keys=NAMES,
+    mismatched_keys=st.dictionaries(TEXT, st.tuples(SHAPES, SHAPES), max_size=2),
+    ambiguous=st.dictionaries(TEXT, NAMES, max_size=2),
+    container=st.builds(Container, NAMES, st.dictionaries(TEXT, st.integers(0, 9), max_size=2), NAMES),
+    prefix=TEXT,
+    coverage=st.builds(Coverage, *[st.integers(0, 9)] * 3, *[st.floats(0, 1)] * 2),
+    notes=NAMES,
+    excluded=NAMES,
+    mismatched_sources=st.dictionaries(TEXT, TEXT, max_size=2),
+    tied=st.dictionaries(TEXT, TEXT, max_size=2),
+    repeats=st.dictionaries(TEXT, TEXT, max_size=2),
+)
+
+
+@given(PLANS)
+def test_a_plan_survives_json(plan):
+    """What is read back is equal."""
+    assert Plan.from_dict(json.loads(plan.to_json())) == plan
+
+
+@given(PLANS)
+def test_any_plan_prints_without_control_characters(plan):
+    """Names come from files, which may come from anywhere."""
+    assert all(line.isprintable() for line in str(plan).split("\n"))
+
+
+@pytest.mark.parametrize("name", pairs.MAKERS)
+def test_the_same_question_gives_the_same_plan(name):
+    """Replaying starts from equality."""
+    one = match_names(pairs.there(name), pairs.here(name), rename="best")
+
+    assert match_names(pairs.there(name), pairs.here(name), rename="best") == one
+    assert Plan.from_dict(one.to_dict()) == one
+
+
+@pytest.mark.parametrize("data", [None, [], {"format": 0}, {"format": 1}, {"format": 1, "matches": [1]}])
+def test_anything_else_is_refused(data):
+    """A saved plan is checked when it is read."""
+    with pytest.raises(InputError, match="saved plan must"):
+        Plan.from_dict(data)
+
+
+def test_the_table_groups_repeated_layers():
+    """One line for a template, not one for each key."""
+    text = str(match_names(pairs.there("vit transformers"), pairs.here("vit transformers")))
+
+    assert "encoder.layers.encoder_layer_{0,1}.mlp.{0,3}" in text
+    assert len(text.split("\n")) < 25
+
+
+def test_the_table_says_what_is_left_and_why():
+    """Missing, unexpected, mismatched with both shapes, ambiguous with candidates."""
+    source = {"fc.weight": (9, 4), "old.weight": (7, 7), "x.alpha.weight": (3,), "x.omega.weight": (3,)}
+    target = {"fc.weight": (2, 4), "new.weight": (6, 5), "y.one.weight": (3,), "y.two.weight": (3,)}
+
+    text = str(match_names(source, Target(target)))
+
+    assert "2x4" in text and "9x4" in text
+    assert "Missing in the checkpoint (1):\n  new.weight" in text
+    assert "Not in the model (1):\n  old.weight" in text
+    assert "y.one.weight <- x.alpha.weight, x.omega.weight" in text
+
+
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=5, unique=True))
+def test_collapsed_names_hold_every_number(numbers):
+    """A range is written only where all of it is there."""
+    text = collapse([f"a.{number}.b" for number in numbers])
+    inside = text.removeprefix("a.").removesuffix(".b").strip("{}")
+    if ".." in inside:
+        low, high = map(int, inside.split(".."))
+        assert sorted(numbers) == list(range(low, high + 1))
+    else:
+        assert sorted(numbers) == list(map(int, inside.split(",")))
