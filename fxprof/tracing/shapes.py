@@ -50,9 +50,9 @@ def _layer_norm(
     return torch.empty_like(input, memory_format=torch.contiguous_format)
 
 
-def _like(input: Tensor, *_: Any, **__: Any) -> Tensor:
+def _like(input: Tensor, *_: Any, inplace: bool = False, **__: Any) -> Tensor:
     """Elementwise on one tensor: its shape, dtype and, where they leave no holes, its strides."""
-    return torch.empty_like(input)
+    return input if inplace else torch.empty_like(input)
 
 
 SHAPES: dict[Any, Callable[..., Any]] = {

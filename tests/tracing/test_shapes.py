@@ -8,11 +8,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+import fxprof
 from fxprof.tracing.memo import Memo
 from fxprof.tracing.shapes import SHAPES
+from tests.tracing.made import module
 
 sizes = st.integers(1, 5)
 
@@ -65,6 +67,16 @@ def test_layer_norm(x: Tensor, dims: int, affine: bool) -> None:
 def test_elementwise(function: Any, x: Tensor) -> None:
     """Whatever the layout."""
     assert_laid_out_like(SHAPES[function](meta(x)), function(x))
+
+
+@pytest.mark.parametrize("function", [F.relu, F.silu])
+def test_in_place_takes_no_new_memory(function: Any) -> None:
+    """The same tensor comes back, in the closed form and in a report."""
+    x = torch.empty(2, 3, device="meta")
+    model = module(lambda self, x: function(self.fc(x), inplace=True), fc=nn.Linear(3, 4))
+
+    assert SHAPES[function](x, inplace=True) is x
+    assert fxprof.analyze(model, (2, 3)).activations == 2 * 4
 
 
 @given(tensors(2), st.booleans())
