@@ -250,7 +250,6 @@ def _chosen(target: Target, include: str | Sequence[str], exclude: str | Sequenc
 
 
 def _plan(source: Mapping[str, Shape], target: Target, sides: Sides, outcome: Outcome, chosen: set[str]) -> Plan:
-    used = outcome.used
     ambiguous = {**sides.clashes, **outcome.ambiguous}
     matches = tuple(outcome.matches[name] for name in target.shapes if name in outcome.matches and name in chosen)
     given = {found.target for found in matches}
@@ -262,10 +261,9 @@ def _plan(source: Mapping[str, Shape], target: Target, sides: Sides, outcome: Ou
         for name in target.shapes
         if name not in known and name in chosen and name not in covered and not name.endswith(TRACKED)
     )
-    listed = {key for keys in ambiguous.values() for key in keys} | set(outcome.mismatched_sources.values())
-    unexpected = tuple(
-        key for key in source if key not in used | listed | sides.repeats.keys() and not key.endswith(TRACKED)
-    )
+    placed = {key for keys in ambiguous.values() for key in keys} | set(outcome.mismatched_sources.values())
+    placed |= outcome.used | sides.repeats.keys()
+    unexpected = tuple(key for key in source if key not in placed and not key.endswith(TRACKED))
     plan = Plan(
         matches=matches,
         missing_keys=missing,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 Path = tuple[str, ...]
@@ -136,6 +136,15 @@ def numbers(text: str) -> tuple[int, ...]:
         else:
             found += [int(digits) for digits in _NUMBER.findall(token)]
     return tuple(found)
+
+
+def counting(found: Sequence[tuple[int, ...]]) -> bool:
+    """Whether the numbers of several names count something: ids and hashes have gaps that no model has.
+
+    >>> counting([(0, 1), (0, 2), (1, 0)]), counting([(48213,), (7,), (90210,)])
+    (True, False)
+    """
+    return all(max(values) - min(values) <= 8 + 4 * len(set(values)) for values in zip(*found))
 
 
 @lru_cache(maxsize=65536)

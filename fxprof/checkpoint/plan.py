@@ -24,7 +24,7 @@ class Match:
     * "qkv": the sources' rows (q, k, v in this order) are concatenated;
     * "qkv[1/3]": the target is block 1 (from 0) of 3 equal blocks of the source's rows;
     * "reshape": the same elements in the same order under another shape;
-    * "transpose": the 2-D source is transposed; "qkv+transpose" and the like do both, left to right;
+    * "transpose": the 2-D source is transposed;
     * "first-conv", "head-rows", "pos-embed", "rope": see ``adapt=``.
 
     ``reason`` says what the choice rests on: name (equal names too), structure, number, vote, graph,

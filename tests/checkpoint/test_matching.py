@@ -6,7 +6,7 @@ import string
 from collections.abc import Mapping
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fxprof.checkpoint.matching import match_names
@@ -149,12 +149,14 @@ def test_a_renaming_is_recovered_or_reported_never_guessed(shapes, chance):
         assert right[name] in plan.ambiguous[name]
 
 
-@given(models(), st.randoms(use_true_random=False), st.data())
-def test_dropped_and_added_modules_make_nothing_wrong(shapes, chance, data):
+@given(models(), st.data())
+def test_dropped_and_added_modules_make_nothing_wrong(shapes, data):
     """What a checkpoint lacks or has beside does not move what it holds."""
     owners = sorted({name.rpartition(".")[0] or name for name in shapes})
     gone = data.draw(st.sampled_from(owners))
     kept = {name: shape for name, shape in shapes.items() if not name.startswith(gone)}
+    left = {name.rpartition(".")[0] or name for name in kept}
+    assume(len(left) > 1 and 2 * len(left) >= len(owners))  # else the tower is the better source
     extra = {f"tower.{name}": shape for name, shape in shapes.items()} if data.draw(st.booleans()) else {}
 
     plan = match_names({**extra, **kept}, target(shapes))

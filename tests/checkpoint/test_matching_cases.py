@@ -509,3 +509,34 @@ def test_a_wrapped_model_is_described_by_its_own_names():
 
     assert described.order == ("module.weight", "module.bias")
     assert found(match(model, model.module.state_dict())) == {"module.weight": "weight", "module.bias": "bias"}
+
+
+def test_numbers_that_count_nothing_are_no_order():
+    """Hashes have digits too."""
+    source = {f"t{number}.weight": (4, 4) for number in (48213, 7, 90210, 5551212)}
+
+    plan = plan_of(source, {f"x{number}.weight": (4, 4) for number in range(4)})
+
+    assert not found(plan)
+    assert len(plan.ambiguous) == 4
+
+
+def test_a_second_tower_fills_no_gap():
+    """The model's first layer is not in the file, a copy of it under another name is."""
+    model = {**linear("stem", 4), **linear("body", 5), **linear("neck", 6), **linear("fc", 7)}
+    source = {**{f"tower.{name}": shape for name, shape in model.items()}, **model}
+    del source["stem.weight"], source["stem.bias"]
+
+    plan = plan_of(source, model)
+
+    assert plan.missing_keys == ("stem.weight", "stem.bias")
+
+
+def test_kernels_of_other_directions_are_told_apart():
+    """1x7 is not 7x1, although both have seven elements."""
+    plan = plan_of(
+        {"a.weight": (4, 4, 1, 7), "b.weight": (4, 4, 7, 1)}, {"x.weight": (4, 4, 7, 1), "y.weight": (4, 4, 1, 7)}
+    )
+
+    assert found(plan) == {"x.weight": "b.weight", "y.weight": "a.weight"}
+    assert {entry.how for entry in plan.matches} == {"renamed"}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 
-from fxprof.checkpoint.names import Path, natural, numbers, template, words
+from fxprof.checkpoint.names import Path, counting, natural, numbers, template, words
 from fxprof.checkpoint.pairing.leaves import Leaf, Signature
 
 _DEPTHS = (1, 2, 3, 4)
@@ -181,6 +181,8 @@ def _told_apart(best: tuple[str, str], rival: tuple[str, str]) -> bool:
 
 def _align(ours: list[Block], theirs: list[Block]) -> list[BlockPair]:
     """Pair in natural-number order, as far as what the blocks hold confirms it."""
+    if not all(counting([block.number for block in blocks]) for blocks in (ours, theirs)):
+        return []
     if len(ours) == len(theirs) and all(_overlap(a, b) >= _ALIKE for a, b in zip(ours, theirs)):
         return [BlockPair(a, b, "number" if len(ours) > 1 else "structure") for a, b in zip(ours, theirs)]
     if run := _contained(ours, theirs):

@@ -36,7 +36,7 @@ def without_copies(source: Sequence[Leaf], taken: Sequence[Leaf]) -> list[Leaf]:
         for cut in range(1, len(leaf.path)):
             under[leaf.path[:cut]] += 1
             again[leaf.path[:cut]] += (leaf.path[cut:], leaf.signature) in paths
-    copies = {path for path, count in under.items() if again[path] * 2 >= count}
+    copies = {path for path, count in under.items() if again[path] > 1 and again[path] * 2 >= count}
     return [leaf for leaf in source if not any(leaf.path[:cut] in copies for cut in range(1, len(leaf.path)))]
 
 

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from fxprof.checkpoint.names import norm_role, numbers, template, words
+from fxprof.checkpoint.names import counting, norm_role, numbers, template, words
 from fxprof.checkpoint.pairing.types import BlockType, Local, OpenClass
 
 Pairs = list[tuple[Local, Local]]
@@ -25,13 +25,10 @@ class Known:
 
 def by_hint(kind: BlockType, group: OpenClass, known: Known) -> Pairs:
     """The user's words: a fragment of a source name stands for a fragment of a target name."""
-    fits = {
-        (one, other)
-        for one in group.source
-        for other in group.target
-        for mine, theirs in known.hints
-        if _contains(one, mine) and _contains(other, theirs)
-    }
+    fits: set[tuple[Local, Local]] = set()
+    for mine, theirs in known.hints:
+        ours = [one for one in group.source if _contains(one, mine)]
+        fits.update((one, other) for other in group.target if _contains(other, theirs) for one in ours)
     return _unique(fits)
 
 
@@ -110,16 +107,21 @@ def _by_single_names(group: OpenClass) -> Pairs:
 
 def by_siblings(kind: BlockType, group: OpenClass, known: Known) -> Pairs:
     """Neighbours by name on the checkpoint's side are neighbours by name on the model's."""
-    if kind.whole and not known.complete:
-        return []  # a neighbour that is missing lends its place to another
+    if _may_lack(kind, group, known):
+        return []
     return _by_neighbours(kind, group, lambda other: _near(other, [c.target for c in kind.choices if c.sure]))
 
 
 def by_graph(kind: BlockType, group: OpenClass, known: Known) -> Pairs:
     """Neighbours by name on the checkpoint's side are neighbours in the model's dataflow."""
-    if not kind.feeds or (kind.whole and not known.complete):
+    if not kind.feeds or _may_lack(kind, group, known):
         return []
     return _by_neighbours(kind, group, lambda other: kind.feeds.get(other, frozenset()))
+
+
+def _may_lack(kind: BlockType, group: OpenClass, known: Known) -> bool:
+    """Where one is missing, another would be taken for the neighbour."""
+    return len(group.source) != len(group.target) or (kind.whole and not known.complete)
 
 
 RULES: tuple[tuple[str, Callable[[BlockType, OpenClass, Known], Pairs]], ...] = (
@@ -152,7 +154,7 @@ def _unique(fits: Iterable[tuple[Local, Local]]) -> Pairs:
 
 def _ordered(names: Sequence[Local]) -> list[Local]:
     """In the order of the numbers of one shared template, or of the roles of two norms; else empty."""
-    if len({template(name) for name in names}) == 1:
+    if len({template(name) for name in names}) == 1 and counting([numbers(name) for name in names]):
         return sorted(names, key=numbers)
     roles = {role: name for name in names if (role := norm_role(name)) is not None}
     return [roles[role] for role in sorted(roles)] if len(roles) == len(names) else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -10,6 +11,8 @@ from fxprof.checkpoint.pairing.blocks import pair_blocks
 from fxprof.checkpoint.pairing.evidence import RULES, Known
 from fxprof.checkpoint.pairing.leaves import Leaf
 from fxprof.checkpoint.pairing.types import BlockType, Choice, OpenClass, block_types, whole_type, with_feeds
+
+_SHOWN = 20  # candidates listed for one tensor
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,13 @@ def solve(source: Sequence[Leaf], target: Sequence[Leaf], clues: Clues) -> Solut
 
 
 def _complete(source: Sequence[Leaf], target: Sequence[Leaf]) -> bool:
-    """Whether both sides hold the same outside the blocks: only then does the last one left fit for sure."""
-    return sorted(leaf.loose for leaf in source) == sorted(leaf.loose for leaf in target)
+    """Whether both sides hold the same outside the blocks, but for one leaf module that one side has beside.
+
+    Only then does the last one left of a shape fit for sure.
+    """
+    ours, theirs = Counter(leaf.loose for leaf in source), Counter(leaf.loose for leaf in target)
+    extra = (ours - theirs).total(), (theirs - ours).total()
+    return min(extra) == 0 and max(extra) <= 1
 
 
 def _propagate(kinds: Sequence[BlockType], known: Known) -> None:
@@ -114,9 +122,10 @@ def _leave_open(kind: BlockType, group: OpenClass, clues: Clues, found: Solution
     """List the candidates; where both sides hold equally many, order says which is likeliest."""
     if not group.decidable:
         return
+    shown = sorted(group.source, key=natural)[:_SHOWN]
     for ours, theirs in kind.instances:
         for other in group.target:
-            found.candidates[theirs[other].name] = tuple(ours[one] for one in group.source)
+            found.candidates[theirs[other].name] = tuple(ours[one] for one in shown)
     if len(group.source) == len(group.target):
         first = _in_order(kind, 0, group.source, clues)
         for one, other in zip(first, _in_order(kind, 1, group.target, clues)):
