@@ -91,6 +91,7 @@ def _one(pair: Pair, traced: bool) -> Matched:
     targets = {False: describe(model), True: describe(model, [x]) if traced else describe(model)}
     with torch.no_grad():
         wanted = _output(source, x)
+    twins = _twins(state)
     del source
     right, plans = {}, {}
     start = time.perf_counter()
@@ -103,8 +104,8 @@ def _one(pair: Pair, traced: bool) -> Matched:
         with torch.no_grad():
             right[order] = _equal(wanted, _output(model, x))
     good = [order for order in _WANTED if right[order]]
-    truth = {match.target: _content(match) for match in plans[good[0] if good else "registered"].matches}
-    wrong, checked = _disturbed(shapes, targets, truth, pair.adapt)
+    truth = {match.target: _content(match, twins) for match in plans[good[0] if good else "registered"].matches}
+    wrong, checked = _disturbed(shapes, targets, truth, twins, pair.adapt)
     refused = sum(not match.sure for match in plans["registered"].matches)
     return Matched(pair.name, right["registered"], right["sorted"], refused, wrong, checked, seconds)
 
@@ -151,15 +152,22 @@ def _values(match: Match, state: Mapping[str, Tensor]) -> Tensor:
 # -- disturbed checkpoints -------------------------------------------------------------------------
 
 
-def _content(match: Match) -> tuple[tuple[str, ...], str]:
+def _twins(state: Mapping[str, Tensor]) -> dict[str, str]:
+    """Each key -> the first key of the same tensor: either name of a tied one is right."""
+    first: dict[tuple[int, Shape], str] = {}
+    return {key: first.setdefault((value.data_ptr(), tuple(value.shape)), key) for key, value in state.items()}
+
+
+def _content(match: Match, twins: Mapping[str, str]) -> tuple[tuple[str, ...], str]:
     """What decides the values: the keys, and the block of rows where there is one."""
-    return match.sources, match.how if match.how.startswith("qkv[") else ""
+    return tuple(twins.get(key, key) for key in match.sources), match.how if match.how.startswith("qkv[") else ""
 
 
 def _disturbed(
     shapes: Mapping[str, Shape],
     targets: Mapping[bool, Target],
     truth: Mapping[str, tuple[tuple[str, ...], str]],
+    twins: Mapping[str, str],
     adapt: Sequence[str],
 ) -> tuple[int, int]:
     """Sure matches that differ from the right ones: other orders, no head, dropped layers, an added tower."""
@@ -170,7 +178,7 @@ def _disturbed(
             for match in match_names(given, target, adapt=adapt).matches:
                 if match.sure and not match.target.endswith(TRACKED):
                     checked += 1
-                    wrong += truth.get(match.target) != _content(match)
+                    wrong += truth.get(match.target) != _content(match, twins)
     return wrong, checked
 
 

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
+from itertools import groupby, product
 
 from fxprof.checkpoint.names import Path, counting, natural, numbers, template, words
 from fxprof.checkpoint.pairing.leaves import Leaf, Signature
@@ -56,7 +56,7 @@ def cut(leaves: Sequence[Leaf], depth: int, counted: Container[Path], shared: Co
     found = []
     for path, group in groups.items():
         held = sorted(leaf.loose for leaf in group if leaf.loose in shared)
-        if held:
+        if 2 * len(held) >= len(group):  # else it is a block of its own kind
             found.append(Block(".".join(path), tuple(group), tuple(held)))
     return sorted(found, key=lambda block: natural(block.name))
 
@@ -211,8 +211,15 @@ def _contained(ours: list[Block], theirs: list[Block]) -> list[BlockPair]:
     if any(_alike_neighbours(long, at) for at in (starts[0], end)):
         return []
     part = long[starts[0] : end]
+    if _groups(short) != _groups(part):
+        return []
     one, other = (short, part) if short is ours else (part, short)
     return [BlockPair(a, b, "number") for a, b in zip(one, other)]
+
+
+def _groups(blocks: list[Block]) -> list[int]:
+    """How many blocks in a row count on from each other: they differ in their last number only."""
+    return [len(list(row)) for _, row in groupby(blocks, key=lambda block: block.number[:-1])]
 
 
 def _alike_neighbours(blocks: list[Block], at: int) -> bool:
@@ -230,7 +237,7 @@ def _common(ours: list[Block], theirs: list[Block]) -> tuple[list[Block], list[B
 
 def _overlap(one: Block, other: Block) -> float:
     a, b = Counter(one.signature), Counter(other.signature)
-    return (a & b).total() / max(a.total(), b.total())
+    return (a & b).total() / max(len(one.leaves), len(other.leaves))
 
 
 def _by_number(ours: list[Block], theirs: list[Block]) -> list[BlockPair]:

@@ -11,6 +11,8 @@ from fxprof.checkpoint.names import counting, norm_role, numbers, template, word
 from fxprof.checkpoint.pairing.types import BlockType, Local, OpenClass
 
 Pairs = list[tuple[Local, Local]]
+# What kind of layer it is, the shapes say: another candidate may just not name it.
+_KINDS = frozenset("norm conv linear dense weight".split())
 _LARGEST = 200  # members of a class compared each with each
 
 
@@ -37,7 +39,7 @@ def by_structure(kind: BlockType, group: OpenClass, known: Known) -> Pairs:
     if len(group.source) != 1 or len(group.target) != 1:
         return []
     one, other = group.source[0], group.target[0]
-    if kind.whole and not known.complete and not words(one) & words(other):
+    if kind.whole and not known.complete and not (words(one) & words(other)) - _KINDS:
         return []
     return [(one, other)]
 
@@ -51,8 +53,18 @@ def by_vote(kind: BlockType, group: OpenClass, known: Known) -> Pairs:
             continue
         votes = [(c.source, c.target) for c in voter.choices if c.sure and c.source in ours and c.target in theirs]
         if votes and _agree(kind, voter):
-            fits.update(votes)
+            fits.update(pair for pair in votes if _same_rows(kind, voter, *pair))
     return _unique(fits)
+
+
+def _same_rows(one: BlockType, other: BlockType, mine: Local, theirs: Local) -> bool:
+    """Whether both types hold the same numbered siblings: bn1 of three norms is not bn1 of two."""
+    rows = (one.source, other.source, mine), (one.target, other.target, theirs)
+    return all(_row(names, local) == _row(others, local) for names, others, local in rows)
+
+
+def _row(names: Sequence[Local], local: Local) -> set[Local]:
+    return {name for name in names if template(name) == template(local)}
 
 
 def _agree(one: BlockType, other: BlockType) -> bool:
@@ -172,7 +184,7 @@ def _telling(clusters: Mapping[str, Sequence[Local]]) -> dict[str, frozenset[str
     # A lone member speaks with its number: the w1 of one library is the gate of another.
     said = {name: _said(found[0] if len(found) == 1 else name.replace("{}", "0")) for name, found in clusters.items()}
     common = frozenset.intersection(*said.values()) if len(said) > 1 else frozenset()
-    return {name: found - common for name, found in said.items()}
+    return {name: found - common - _KINDS for name, found in said.items()}
 
 
 def _said(name: Local) -> frozenset[str]:
