@@ -7,6 +7,7 @@ explained only if fxprof's MACs of the ops behind them make up all of it.
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +17,9 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import fxprof
+from benchmarks.options import add_models, add_out, write
 from benchmarks.progress import progress
-from benchmarks.zoos import built, tensors
+from benchmarks.zoos import ZOOS, built, chosen, tensors
 from fxprof.report import OpProfile, Report, TensorSpec
 
 # Ops whose kernels the reference has no formula for, and which these are.
@@ -162,3 +164,19 @@ def _tensor(spec: TensorSpec, device: str) -> torch.Tensor:
 
 def _sentence(err: Exception) -> str:
     return f"{type(err).__name__}: {' '.join(str(err).split())[:200]}"
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("zoo", choices=sorted(ZOOS))
+    add_models(parser)
+    add_out(parser)
+
+
+def main(args: argparse.Namespace) -> bool:
+    """Run and print; whether every difference is explained."""
+    compared = run(args.zoo, chosen(args.zoo, args.models))
+    printed, good = lines(args.zoo, compared)
+    print("\n".join(printed))
+    write(args.out, compared)
+    return good

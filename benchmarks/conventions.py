@@ -6,6 +6,7 @@ the model anew and, but for those that run on the meta device, runs it on the CP
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,9 +20,11 @@ from torch import Tensor, nn
 import fxprof
 from benchmarks import peers
 from benchmarks.cases import CASES
+from benchmarks.options import add_models, listed
 from benchmarks.peers import Answer
 from benchmarks.progress import progress
 from benchmarks.zoos import built
+from fxprof.errors import InputError
 from fxprof.report import Report
 
 # The least share of models on which a convention must equal its tool.
@@ -142,3 +145,24 @@ def record(path: Path, compared: Sequence[Compared]) -> None:
     rows = ",\n".join(f"  {json.dumps(model)}: {json.dumps(said)}" for model, said in answers.items())
     text = f'{{"versions": {json.dumps(peers.installed())},\n "answers": {{\n{rows}\n }}\n}}\n'
     path.write_text(text, encoding="utf-8")
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    add_models(parser, "default: classification")
+    parser.add_argument("--cases", action="store_true", help="small models on which tools disagree, instead of a zoo")
+    parser.add_argument("--tools", type=listed, metavar="A,B", help="default: all installed")
+    parser.add_argument("--record", type=Path, metavar="FILE.json", help="also keep there what the tools said")
+
+
+def main(args: argparse.Namespace) -> bool:
+    """Run and print; whether enough is equal. Raises InputError on an unknown tool."""
+    tools = args.tools or list(peers.installed())
+    if unknown := sorted(set(tools) - set(peers.LIVE)):
+        raise InputError(f"no tool is called {', '.join(unknown)}; one of {', '.join(peers.LIVE)}")
+    compared = run_cases(tools) if args.cases else run(args.models or models(), tools)
+    printed, good = lines(compared)
+    print("\n".join(printed))
+    if args.record:
+        record(args.record, compared)
+    return good

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import fxprof
+from benchmarks.options import add_models, add_out, write
 from benchmarks.progress import progress
-from benchmarks.zoos import built
+from benchmarks.zoos import ZOOS, built, chosen
 
 
 @dataclass(frozen=True)
@@ -69,3 +71,21 @@ def lines(zoo: str, runs: Sequence[Run]) -> tuple[list[str], bool]:
         f"the device, {len(uncounted)} with uncounted ops, {sum(entry.seconds for entry in runs):.1f} s of analysis"
     )
     return printed, not failed and not differing
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("zoo", choices=sorted(ZOOS))
+    add_models(parser)
+    add_out(parser)
+    parser.add_argument("--device", choices=("cpu", "meta", "both"), default="both")
+
+
+def main(args: argparse.Namespace) -> bool:
+    """Run and print; whether every model ran, on every device alike."""
+    devices = ("cpu", "meta") if args.device == "both" else (args.device,)
+    runs = run(args.zoo, chosen(args.zoo, args.models), devices)
+    printed, good = lines(args.zoo, runs)
+    print("\n".join(printed))
+    write(args.out, runs)
+    return good

@@ -5,6 +5,7 @@ Every run is a process of its own, with the file in the page cache; the two take
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 import tempfile
@@ -89,3 +90,16 @@ def lines(result: Loading) -> tuple[Sequence[str], bool]:
 def _python(*args: str) -> str:
     done = subprocess.run([sys.executable, "-c", _RUN, *args], capture_output=True, text=True, check=True)
     return done.stdout
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("--gigabytes", type=float, default=2.0, metavar="N", help="size of the file (default: 2)")
+    parser.add_argument("--suffix", choices=(".pth", ".safetensors"), default=".pth", help="default: .pth")
+
+
+def main(args: argparse.Namespace) -> bool:
+    """Run and print; whether time and memory are within their limits."""
+    printed, good = lines(run(args.gigabytes, args.suffix))
+    print("\n".join(printed))
+    return good

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import random
 import time
@@ -12,11 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.matching_pairs import Pair, pairs, renamed, same_eps, scrambled
+from benchmarks.options import add_models, add_out, write
 from benchmarks.progress import progress
 from fxprof.checkpoint.graph import describe
 from fxprof.checkpoint.matching import match_names
 from fxprof.checkpoint.names import TRACKED
 from fxprof.checkpoint.plan import Match, Plan, Target
+from fxprof.errors import InputError
 from fxprof.records import Shape
 
 _TOLERANCE = 1e-3
@@ -208,3 +211,21 @@ def _disturbances(shapes: dict[str, Shape], chance: random.Random) -> Iterable[d
 def keys_prefix(key: str) -> str:
     """The owner of a tensor."""
     return key.rpartition(".")[0]
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    add_models(parser, "pairs; default: all")
+    add_out(parser)
+
+
+def main(args: argparse.Namespace) -> bool:
+    """Run and print; whether enough is right and nothing sure is wrong. Raises InputError on an unknown pair."""
+    known = names()
+    if unknown := sorted(set(args.models or ()) - set(known)):
+        raise InputError(f"no pair is called {', '.join(unknown)}; there are {', '.join(known)}")
+    matched = run(args.models)
+    printed, good = lines(matched)
+    print("\n".join(printed))
+    write(args.out, matched)
+    return good

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fxprof.commands.output import show
 from fxprof.errors import InputError
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _inspect(args: argparse.Namespace) -> int:
     from fxprof.checkpoint.reading import read
 
     checkpoint = read(args.file, trust=args.trust, container=args.container)
-    _print(json.dumps(checkpoint.to_dict(), indent=1) if args.format == "json" else str(checkpoint))
+    show(json.dumps(checkpoint.to_dict(), indent=1) if args.format == "json" else str(checkpoint))
     return 0
 
 
@@ -84,7 +84,7 @@ def _match(args: argparse.Namespace) -> int:
     from fxprof.checkpoint.matching import match
 
     plan = match(_model(args), args.file, **_matching(args))
-    _print(plan.to_json() if args.format == "json" else str(plan))
+    show(plan.to_json() if args.format == "json" else str(plan))
     return _status(plan)
 
 
@@ -97,7 +97,7 @@ def _load(args: argparse.Namespace) -> int:
     model = _model(args)
     result = load(model, args.file, plan=plan, strict=args.strict, force=args.force, **_matching(args))
     save(model, args.output)
-    _print(json.dumps(result.to_dict(), indent=1) if args.format == "json" else str(result))
+    show(json.dumps(result.to_dict(), indent=1) if args.format == "json" else str(result))
     return _status(result.plan)
 
 
@@ -140,8 +140,3 @@ def _saved_plan(path: Path) -> Plan:
         raise InputError(f"cannot read {str(path)!r}: {err.strerror}") from err
     except (ValueError, RecursionError) as err:
         raise InputError(f"{str(path)!r} must be a plan saved by fxprof match --format json: {err}") from err
-
-
-def _print(text: str) -> None:
-    encoding = sys.stdout.encoding or "utf-8"
-    print(text.encode(encoding, "backslashreplace").decode(encoding))

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from torch import nn
 
-import fxprof
 from fxprof import cli
-from fxprof.commands import conventions as commands
+from fxprof.commands.models import add_model
+from fxprof.commands.time import add_time, forward_time
 from fxprof.conventions import conventions
 from fxprof.errors import InputError
-from fxprof.report import Report
 
 MODEL = "def net():\n    from torch import nn\n    return nn.Sequential(nn.Linear(4, 8), nn.ReLU())\n"
 
@@ -26,61 +25,57 @@ def model(tmp_path: Path) -> str:
     return f"{tmp_path / 'layers.py'}:net"
 
 
-def load(args: argparse.Namespace) -> Report:
-    """What the command line makes of MODEL and --input, for the one model of these tests."""
-    return fxprof.analyze(nn.Sequential(nn.Linear(4, 8), nn.ReLU()), args.inputs[0][1].shape)
+@pytest.fixture
+def run(model: str, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """What ``fxprof explain MODEL ...`` prints."""
+
+    def call(*options: str) -> str:
+        assert cli.main(["explain", model, "--input", "2,4", *options]) == 0
+        return capsys.readouterr().out
+
+    return call
 
 
-def run(*argv: str) -> str:
-    """What a command prints."""
-    shown: list[str] = []
-    parser = argparse.ArgumentParser()
-    commands.add(parser.add_subparsers(required=True), cli._add_model, load, shown.append)
-    args = parser.parse_args(argv)
-    assert args.run(args) == 0
-    return "\n".join(shown)
-
-
-def test_explain_against_a_tool() -> None:
+def test_explain_against_a_tool(run: Callable[..., str]) -> None:
     """Both numbers, the causes and their sum."""
-    text = run("explain", "net", "--input", "2,4", "--vs", "ptflops")
+    text = run("--vs", "ptflops")
     assert text.splitlines()[0].split()[:2] == ["ptflops", "80"]
     assert text.splitlines()[1].split()[:2] == ["macs", "64"]
     assert text.splitlines()[6].split()[:2] == ["bias", "+16"]
 
 
-def test_explain_against_another_base() -> None:
+def test_explain_against_another_base(run: Callable[..., str]) -> None:
     """--base names what to compare with."""
-    text = run("explain", "net", "--input", "2,4", "--vs", "torch", "--base", "ptflops")
+    text = run("--vs", "torch", "--base", "ptflops")
     assert "unit: a multiply-add is 2 FLOPs" in text and "bias" in text
 
 
-def test_explain_without_a_tool_lists_all() -> None:
+def test_explain_without_a_tool_lists_all(run: Callable[..., str]) -> None:
     """One line per convention."""
-    text = run("explain", "net", "--input", "2,4")
+    text = run()
     assert [line.split()[0] for line in text.splitlines()[2:]] == list(conventions())
 
 
-def test_explain_as_json() -> None:
+def test_explain_as_json(run: Callable[..., str]) -> None:
     """The causes with every place, or every count."""
-    data = json.loads(run("explain", "net", "--input", "2,4", "--vs", "ptflops", "--format", "json"))
+    data = json.loads(run("--vs", "ptflops", "--format", "json"))
     assert sum(cause["flops"] for cause in data["causes"]) == data["other_flops"] - data["base_flops"] == 16
     assert data["causes"][0]["places"] == [{"op": "linear", "module": "0", "flops": 16}]
-    assert json.loads(run("explain", "net", "--input", "2,4", "--format", "json"))["thop"]["flops"] == 64
+    assert json.loads(run("--format", "json"))["thop"]["flops"] == 64
 
 
-def test_an_unknown_tool_is_refused() -> None:
+def test_an_unknown_tool_is_refused(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The error lists what there is."""
-    with pytest.raises(InputError, match="a convention must be one of"):
-        run("explain", "net", "--input", "2,4", "--vs", "calc")
+    assert cli.main(["explain", model, "--input", "2,4", "--vs", "calc"]) == 2
+    assert "a convention must be one of" in capsys.readouterr().err
 
 
 def timed(*argv: str) -> str:
     """What --time adds."""
     parser = argparse.ArgumentParser()
-    cli._add_model(parser)
-    commands.add_time(parser)
-    return commands.forward_time(parser.parse_args(argv))
+    add_model(parser)
+    add_time(parser)
+    return forward_time(parser.parse_args(argv))
 
 
 def test_time(model: str) -> None:

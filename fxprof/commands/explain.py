@@ -1,0 +1,45 @@
+"""``fxprof explain MODEL [--vs TOOL]``: why another tool counts something else."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from fxprof.commands.models import add_model, counted, natural
+from fxprof.commands.output import show
+from fxprof.conventions import CONVENTIONS, conventions
+from fxprof.conventions.difference import explain
+from fxprof.report import Report
+from fxprof.views import explain as text
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser's."""
+    parser = commands.add_parser("explain", help="say why another tool counts something else")
+    parser.set_defaults(run=_explain, training=False)
+    add_model(parser)
+    known = ", ".join(CONVENTIONS)
+    parser.add_argument("--vs", metavar="TOOL", help=f"one of {known} (default: what each of them counts)")
+    parser.add_argument("--base", metavar="TOOL", default="macs", help="what to compare with (default: fxprof's MACs)")
+    parser.add_argument("--ops", type=natural, default=2, metavar="N", help="places to name per cause (default: 2)")
+    parser.add_argument("--format", choices=("table", "json"), default="table", help="default: table")
+
+
+def _explain(args: argparse.Namespace) -> int:
+    report = counted(args)
+    if args.format == "json":
+        show(json.dumps(_data(report, args), indent=2))
+    elif args.vs is None:
+        show(text.overview(report))
+    else:
+        show(text.render(explain(report, args.vs, args.base), args.ops))
+    return 0
+
+
+def _data(report: Report, args: argparse.Namespace) -> Mapping[str, Any]:
+    if args.vs is None:
+        return {name: asdict(report.count(name)) for name in conventions()}
+    return asdict(explain(report, args.vs, args.base))

@@ -1,0 +1,97 @@
+"""MODEL and --input: from the words of a command to a report, which every command about models does alike."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fxprof.errors import InputError
+from fxprof.report import Report, TensorSpec
+
+if TYPE_CHECKING:
+    from fxprof.zoo import Built
+
+MODEL = (
+    "a torchvision name (resnet50), package.module:callable, path/to/file.py:callable, "
+    "or a report saved with -o FILE.json"
+)
+_INPUT = re.compile(r"(?:([^\W\d]\w*)=)?\(?(\d{1,18}(?:[,x]\d{1,18})*),?\)?(?::(\w+))?")
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Add MODEL and --input to a command."""
+    parser.add_argument("model", metavar="MODEL", help=MODEL)
+    add_inputs(parser)
+
+
+def add_inputs(parser: argparse.ArgumentParser) -> None:
+    """Add --input to a command."""
+    parser.add_argument(
+        "--input", action="append", type=_input, metavar="[NAME=]SHAPE[:DTYPE]", dest="inputs",
+        help="an input tensor, such as 1,3,224,224 or ids=1,128:int64; repeat for several (default: the model's own)",
+    )  # fmt: skip
+
+
+def counted(args: argparse.Namespace) -> Report:
+    """The report of ``args.model``: analyzed, or read when it is a saved one."""
+    if not args.model.endswith(".json"):
+        return analyzed(args.model, args.inputs, training=args.training)
+    if args.inputs or args.training:
+        raise InputError("a saved report cannot be counted again: --input and --training go with a model")
+    return saved(args.model)
+
+
+def saved(path: str) -> Report:
+    """Read a report saved as JSON. Raises InputError when it is none."""
+    try:
+        return Report.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+    except OSError as err:
+        raise InputError(f"cannot read {path!r}: {err.strerror}") from err
+    except (ValueError, RecursionError) as err:
+        raise InputError(f"{path!r} must be a report saved by fxprof: {type(err).__name__}: {err}") from err
+
+
+def analyzed(model: str, given: list[tuple[str, TensorSpec]] | None = None, *, training: bool = False) -> Report:
+    """Build and count the model that a MODEL string names, at the given inputs or its own."""
+    # Only here, so that --help and saved reports need no torch.
+    import fxprof
+    from fxprof import zoo
+
+    with zoo.search_path(model):
+        built = zoo.build(model)
+        inputs, kwargs = inputs_of(built, given)
+        if not inputs and not kwargs:
+            raise InputError(f"{model} has no default input: add --input, for example --input 1,3,224,224")
+        built.model.train(training)
+        return fxprof.analyze(built.model, *inputs, kwargs=kwargs, training=training, name=built.name)
+
+
+def inputs_of(built: Built, given: list[tuple[str, TensorSpec]] | None) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+    """What was given with --input, or else the model's default: positional and by name."""
+    if not given:
+        return built.inputs, dict(built.kwargs)
+    return tuple(spec for name, spec in given if not name), {name: spec for name, spec in given if name}
+
+
+def natural(text: str) -> int:
+    """Read a whole number of 0 or more."""
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"must be a whole number, 0 or more, got {text!r}")
+    return int(text)
+
+
+def _input(text: str) -> tuple[str, TensorSpec]:
+    """Read ``[name=]sizes[:dtype]``; sizes are separated by ``,`` or ``x``."""
+    match = _INPUT.fullmatch(text.replace(" ", ""))
+    if match is None:
+        hint = "must be sizes, with an optional name and dtype, such as 1,3,224,224 or ids=1,128:int64"
+        raise argparse.ArgumentTypeError(f"{hint}, got {text!r}")
+    name, sizes, dtype = match.groups()
+    try:
+        return name or "", TensorSpec(tuple(map(int, re.split("[,x]", sizes))), dtype)
+    except InputError as err:
+        raise argparse.ArgumentTypeError(str(err)) from err
