@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -43,16 +44,17 @@ class Built:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
 
 
-def build(spec: str, device: str = "meta") -> Built:
+def build(spec: str, device: str = "meta", options: Mapping[str, Any] | None = None) -> Built:
     """Build the model that ``spec`` names. Raises InputError when there is none, or it fails.
 
     ``spec`` is a torchvision name, ``package.module:callable`` or ``path/to/file.py:callable``
     (a function or class that returns a module, or a module). ``device="meta"`` builds a torchvision
     model without memory for its weights; buffers keep their values. User code runs as it is.
+    ``options`` are keyword arguments for what builds the model.
     """
     if ":" in spec:
-        return Built(spec, _user_model(spec))
-    return _torchvision_model(spec, device)
+        return Built(spec, _user_model(spec, options or {}))
+    return _torchvision_model(spec, device, options or {})
 
 
 def names() -> list[str]:
@@ -75,7 +77,7 @@ def _torchvision() -> Any:
         ) from err
 
 
-def _torchvision_model(name: str, device: str) -> Built:
+def _torchvision_model(name: str, device: str, given: Mapping[str, Any]) -> Built:
     models = _torchvision()
     known = models.list_models()
     if name not in known:
@@ -83,7 +85,10 @@ def _torchvision_model(name: str, device: str) -> Built:
     options: dict[str, Any] = {"weights": None}
     if "weights_backbone" in inspect.signature(models.get_model_builder(name)).parameters:
         options["weights_backbone"] = None
-    model = _constructed(lambda: models.get_model(name, **options), device)
+    options |= given
+    make = partial(models.get_model, name, **options)
+    # What fails without options is not the user's doing.
+    model = _run(lambda: _constructed(make, device), _called(name, given)) if given else _constructed(make, device)
     return Built(name, model, _default_inputs(models.get_model_weights(name), model))
 
 
@@ -158,7 +163,7 @@ def search_path(spec: str) -> Iterator[None]:
         sys.path[:] = before
 
 
-def _user_model(spec: str) -> nn.Module:
+def _user_model(spec: str, options: Mapping[str, Any]) -> nn.Module:
     place, _, attribute = spec.rpartition(":")
     if not place or not attribute:
         raise InputError(
@@ -166,7 +171,7 @@ def _user_model(spec: str) -> nn.Module:
         )
     with search_path(spec):
         found = _attribute(_user_module(place, spec), attribute, spec)
-        return _as_module(found, spec)
+        return _as_module(found, spec, options)
 
 
 def _user_module(place: str, spec: str) -> ModuleType:
@@ -201,17 +206,24 @@ def _attribute(module: ModuleType, dotted: str, spec: str) -> Any:
     return found
 
 
-def _as_module(found: Any, spec: str) -> nn.Module:
+def _as_module(found: Any, spec: str, options: Mapping[str, Any]) -> nn.Module:
     from torch import nn
 
     if isinstance(found, nn.Module):
+        if options:
+            raise InputError(f"{spec} is a model already and takes no {', '.join(options)}; name what builds it")
         return found
     if not callable(found):
         raise InputError(f"{spec} must be a callable or an nn.Module, got {type(found).__name__}")
-    model = _run(found, spec)
+    model = _run(partial(found, **options), _called(spec, options))
     if not isinstance(model, nn.Module):
         raise InputError(f"{spec} must return an nn.Module, got {type(model).__name__}")
     return model
+
+
+def _called(spec: str, options: Mapping[str, Any]) -> str:
+    given = ", ".join(f"{name}={value!r}" for name, value in options.items())
+    return f"{spec} with {given}" if given else spec
 
 
 def _run(call: Callable[[], Any], spec: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -121,3 +122,15 @@ def test_macs_at_the_default_input_are_the_published_ones(name: str) -> None:
     built = zoo.build(name)
     published = models.get_model_weights(name).DEFAULT.meta["_ops"]
     assert round(fxprof.analyze(built.model.eval(), *built.inputs).macs / 1e9, 3) == published
+
+
+def test_options_reach_the_builder(here: Path) -> None:
+    """Keyword arguments go to what builds the model; what it does not take is one sentence."""
+    narrow = zoo.build("resnet50", options={"width_per_group": 32})
+    own = zoo.build("my_net.py:Net", options={"width": 32})
+    assert narrow.model.get_parameter("layer1.0.conv1.weight").shape == (32, 64, 1, 1)
+    assert own.model.get_parameter("a.weight").shape == (32, 10)
+    with pytest.raises(InputError, match=r"resnet50 with widht=3 failed: TypeError: .*unexpected keyword argument"):
+        zoo.build("resnet50", options={"widht": 3})
+    with pytest.raises(InputError, match=r"my_net.py:net is a model already and takes no width; name what builds it"):
+        zoo.build("my_net.py:net", options={"width": 32})
