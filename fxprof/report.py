@@ -301,6 +301,12 @@ class Report:
             raise InputError(f"a saved report must hold what Report.to_dict writes: {said}") from err
         return report
 
+    def to_html(self) -> str:
+        """One HTML file that opens offline. Raises InputError where jinja2, of ``fxprof[html]``, is missing."""
+        from fxprof.views.html import render
+
+        return render(self)
+
     def __str__(self) -> str:
         from fxprof.views.table import render
 

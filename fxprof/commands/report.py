@@ -13,10 +13,10 @@ from fxprof.commands.output import add_output, chosen_format, emit, show
 from fxprof.commands.time import add_time, forward_time
 from fxprof.errors import InputError, UncountedError
 from fxprof.report import Report
-from fxprof.views import layers, notes, table
+from fxprof.views import html, layers, notes, table
 from fxprof.views.rows import BY, SORT
 
-_SUFFIXES = {".json": "json", ".txt": "table", "": "table"}
+_SUFFIXES = {".json": "json", ".html": "html", ".txt": "table", "": "table"}
 
 
 def add(commands: Any) -> None:
@@ -58,4 +58,8 @@ def _json(report: Report, args: argparse.Namespace) -> str:
     return report.to_json(indent=2)
 
 
-_FORMATS: dict[str, Callable[[Report, argparse.Namespace], str]] = {"table": _table, "json": _json}
+def _html(report: Report, args: argparse.Namespace) -> str:
+    return html.render(report)
+
+
+_FORMATS: dict[str, Callable[[Report, argparse.Namespace], str]] = {"table": _table, "json": _json, "html": _html}

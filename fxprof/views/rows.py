@@ -118,7 +118,7 @@ def _children(module: ModuleProfile, level: int, sort: str) -> list[Row | tuple[
 def _module_row(module: ModuleProfile, level: int, name: str) -> Row:
     return Row(
         name=name, labels=(module.type,), depth=level, params=module.params, macs=module.macs, flops=module.flops,
-        activations=module.activations, output=_returned(module),
+        activations=module.activations, output=returned(module),
     )  # fmt: skip
 
 
@@ -129,7 +129,7 @@ def _own_row(module: ModuleProfile, level: int, name: str) -> Row:
     )  # fmt: skip
 
 
-def _returned(module: ModuleProfile) -> str:
+def returned(module: ModuleProfile) -> str:
     """What the first call of a module returned."""
     first, *rest = (*map(str, module.outputs), "")
     return f"{first}, {len(rest) - 1} more" if len(rest) > 1 else first

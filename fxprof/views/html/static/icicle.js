@@ -1,0 +1,208 @@
+// The module tree as stacked bars: width is the value, children lie below their parent in call order.
+
+const BAR = 26; // pixels
+const DEEPEST = 14; // levels in view
+const NARROW = 2; // pixels: what is narrower is drawn together with its neighbours
+
+function icicle(place, data) {
+  const names = decoded(data.names);
+  const types = decoded(data.types);
+  const paths = decoded(data.paths);
+  const measures = data.measures.map((measure) => ({ ...measure, numbers: measure.values.map(Number) }));
+  const parents = parentsOf(data.depths);
+  const children = names.map(() => []);
+  parents.forEach((parent, node) => parent >= 0 && children[parent].push(node));
+  const most = data.shade.reduce((a, b) => Math.max(a, b), 1);
+
+  const area = place.querySelector(".drawing");
+  const said = place.querySelector(".said");
+  const trail = place.querySelector(".trail");
+  const state = { measure: 0, root: 0, cursor: 0, bars: [], walked: false };
+  const levels = Math.min(DEEPEST, data.depths.reduce((a, b) => Math.max(a, b), 0) + 1);
+  area.style.height = `${levels * BAR}px`;
+
+  const value = (node) => measures[state.measure].values[node];
+  const weight = (node) => measures[state.measure].numbers[node];
+
+  function above(node) {
+    const line = [];
+    for (let at = node; at >= 0; at = parents[at]) line.unshift(at);
+    return line;
+  }
+
+  // The bars in view: the way to the root of the view in full width, then what lies below it.
+  function bars(width) {
+    const line = above(state.root).slice(-Math.max(1, levels - 3));
+    const found = line.map((node, level) => ({ node, level, left: 0, right: width, many: 0 }));
+    const stack = weight(state.root) ? [found[found.length - 1]] : [];
+    while (stack.length) {
+      const bar = stack.pop();
+      if (bar.level + 1 >= levels) continue;
+      const scale = (bar.right - bar.left) / weight(bar.node);
+      let left = bar.left;
+      let small = null;
+      for (const node of children[bar.node]) {
+        const right = left + weight(node) * scale;
+        if (right - left >= NARROW) {
+          const child = { node, level: bar.level + 1, left, right, many: 0 };
+          found.push(child);
+          stack.push(child);
+          small = null;
+        } else if (right > left) {
+          if (small) Object.assign(small, { right, many: small.many + 1 });
+          else found.push(small = { node, level: bar.level + 1, left, right, many: 1 });
+        }
+        left = right;
+      }
+    }
+    return found;
+  }
+
+  // -- words ------------------------------------------------------------------------------------
+
+  function tell(node) {
+    const measure = measures[state.measure];
+    const brief = measure.unit === "bytes" ? ` (${shortBytes(value(node))})` : "";
+    const part = Number(value(0)) ? `, ${share(value(node), value(0))} of the model` : "";
+    const name = (paths[node] || names[0]) + (names[node] === "(own)" ? " (own)" : "");
+    return [name, types[node], `${grouped(value(node))} ${measure.of}${brief}${part}`, `${WRITE.ratio(data.shade[node])} ${data.shading}`]
+      .filter(Boolean).join(" · ");
+  }
+
+  function way() {
+    trail.replaceChildren(...above(state.root).map((node) => {
+      const button = element("button", { type: "button" }, names[node]);
+      if (node === state.root) button.setAttribute("aria-current", "true");
+      button.addEventListener("click", () => zoom(node));
+      return element("li", {}, button);
+    }));
+  }
+
+  // -- drawing ----------------------------------------------------------------------------------
+
+  function draw(chart, width) {
+    const colours = theme.colours();
+    state.bars = bars(width);
+    chart.setOption({
+      animation: false, textStyle: { fontFamily: colours.font },
+      series: [{
+        type: "custom", coordinateSystem: "none", data: state.bars.map((_, at) => at),
+        renderItem: ({ dataIndex }) => ({ type: "group", children: shapes(state.bars[dataIndex], colours) }),
+      }],
+    }, { notMerge: true });
+    if (state.walked) mark(chart);
+  }
+
+  function shapes(bar, colours) {
+    const shape = { x: bar.left, y: bar.level * BAR, width: Math.max(0.5, bar.right - bar.left - 1), height: BAR - 1 };
+    if (bar.many) return [{ type: "rect", shape, style: { fill: colours.line } }];
+    const dark = 0.08 + 0.82 * Math.sqrt(data.shade[bar.node] / most);
+    const rect = {
+      type: "rect", shape, style: { fill: mixed(colours.paper, colours.accent, dark) },
+      emphasis: { style: { stroke: colours.ink, lineWidth: 2 } },
+    };
+    const text = label(bar, shape.width - 10);
+    if (!text) return [rect];
+    const fill = dark > 0.55 ? colours["on-accent"] : colours.ink;
+    const style = {
+      text, fill, x: shape.x + 6, y: shape.y + BAR / 2, verticalAlign: "middle", fontSize: 12, fontFamily: colours.font,
+      width: shape.width - 8, overflow: "truncate",
+    };
+    return [rect, { type: "text", style, silent: true }];
+  }
+
+  function label(bar, room) {
+    const name = names[bar.node];
+    if (room < Math.min(40, name.length * 6)) return "";
+    const full = Number(value(0)) ? `${name}   ${share(value(bar.node), value(0))}` : name;
+    return room >= full.length * 6.5 ? full : name;
+  }
+
+  const { chart, again } = drawing(area, draw);
+
+  // -- where the reader is ----------------------------------------------------------------------
+
+  function mark(target) {
+    target.dispatchAction({ type: "downplay" });
+    const dataIndex = state.bars.findIndex((bar) => bar.node === state.cursor && !bar.many);
+    if (dataIndex >= 0) target.dispatchAction({ type: "highlight", seriesIndex: 0, dataIndex });
+  }
+
+  function at(node) {
+    state.cursor = node;
+    said.textContent = tell(node);
+  }
+
+  function walk(node) {
+    if (!state.bars.some((bar) => bar.node === node && !bar.many)) return;
+    state.walked = true;
+    at(node);
+    mark(chart);
+  }
+
+  // The next bar on the same level.
+  function beside(step) {
+    const here = state.bars.find((bar) => bar.node === state.cursor && !bar.many);
+    const row = state.bars.filter((bar) => bar.level === here?.level && !bar.many).sort((a, b) => a.left - b.left);
+    const next = row[row.indexOf(here) + step];
+    if (next) walk(next.node);
+  }
+
+  function zoom(node) {
+    state.root = node;
+    at(node);
+    scope.set(paths[node]);
+    way();
+    again();
+  }
+
+  const below = () => children[state.cursor].find((child) => state.bars.some((bar) => bar.node === child && !bar.many));
+  const KEYS = {
+    ArrowRight: () => beside(1),
+    ArrowLeft: () => beside(-1),
+    ArrowUp: () => parents[state.cursor] >= 0 && walk(parents[state.cursor]),
+    ArrowDown: () => below() !== undefined && walk(below()),
+    Home: () => zoom(0),
+    Enter: () => zoom(state.cursor),
+    " ": () => zoom(state.cursor),
+    Escape: () => parents[state.root] >= 0 && zoom(parents[state.root]),
+    Backspace: () => parents[state.root] >= 0 && zoom(parents[state.root]),
+  };
+  area.addEventListener("keydown", (event) => {
+    if (!KEYS[event.key] || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    KEYS[event.key]();
+  });
+  area.addEventListener("focus", () => {
+    if (area.matches(":focus-visible")) walk(state.cursor);
+  });
+  area.addEventListener("blur", () => {
+    state.walked = false;
+    chart.dispatchAction({ type: "downplay" });
+  });
+
+  chart.on("mouseover", ({ dataIndex }) => !state.bars[dataIndex].many && at(state.bars[dataIndex].node));
+  chart.on("click", ({ dataIndex }) => {
+    const bar = state.bars[dataIndex];
+    zoom(bar.many ? parents[bar.node] : bar.node);
+  });
+  for (const choice of place.querySelectorAll("input[type=radio]")) {
+    choice.addEventListener("change", () => {
+      state.measure = Number(choice.value);
+      at(state.cursor);
+      again();
+    });
+  }
+  const first = new Map(paths.map((path, node) => [path, node]).reverse());
+  scope.followers.push((path) => {
+    if (paths[state.root] !== path && first.has(path)) zoom(first.get(path));
+  });
+  at(0);
+  way();
+}
+
+// Between two colours of the style sheet, written #rrggbb.
+function mixed(from, to, part) {
+  const channel = (colour, at) => parseInt(colour.slice(at, at + 2), 16);
+  return `rgb(${[1, 3, 5].map((at) => Math.round(channel(from, at) * (1 - part) + channel(to, at) * part)).join(",")})`;
+}

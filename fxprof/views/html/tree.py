@@ -1,0 +1,83 @@
+"""The module tree with every total, what a module runs itself as a node of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from fxprof.records import ModuleProfile
+from fxprof.report import Report
+from fxprof.views.rows import returned
+
+OWN = "(own)"
+SUMS = ("macs", "flops", "params", "activations", "param_bytes", "activation_bytes", "bytes_accessed")
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A module, or the part of one that is not in its children; ``sums`` go by the names of SUMS."""
+
+    name: str
+    type: str
+    path: str
+    depth: int
+    calls: int
+    sums: tuple[int, ...]
+    output: str = ""
+    source: str = ""
+
+    def __getitem__(self, name: str) -> int:
+        return self.sums[SUMS.index(name)]
+
+
+def tree(report: Report) -> list[Node]:
+    """Every module in call order, parents first; the nodes right below one add up to it."""
+    modules = [module for _, module in report.walk()]
+    own = {module.path: _own(module) for module in modules}
+    # Children first and no recursion: a tree may be deep.
+    whole = dict(own)
+    for module in reversed(modules):
+        below = (whole[child.path] for child in module.children)
+        whole[module.path] = tuple(map(sum, zip(own[module.path], *below)))
+    return list(_nodes(report, own, whole))
+
+
+def _own(module: ModuleProfile) -> tuple[int, ...]:
+    params = [entry.spec for entry in module.state if entry.kind == "parameter"]
+    return (
+        module.own_cost.macs, module.own_cost.flops, module.own_params, sum(op.activations for op in module.ops),
+        sum(spec.nbytes for spec in params), sum(op.activation_bytes for op in module.ops),
+        sum(op.bytes_accessed for op in module.ops),
+    )  # fmt: skip
+
+
+def _nodes(report: Report, own: dict[str, tuple[int, ...]], whole: dict[str, tuple[int, ...]]) -> Iterator[Node]:
+    sources = _sources(report)
+    stack: list[Node | tuple[int, ModuleProfile]] = [(0, report.root)]
+    while stack:
+        entry = stack.pop()
+        if isinstance(entry, Node):
+            yield entry
+            continue
+        depth, module = entry
+        source, path = sources.get(module.path, ""), module.path
+        name = module.name if path else report.name
+        yield Node(name, module.type, path, depth, module.calls, whole[path], returned(module), source)
+        if module.children and any(own[path]):
+            stack.append(Node(OWN, "", path, depth + 1, module.calls, own[path], source=_own_source(module)))
+        stack.extend((depth + 1, child) for child in reversed(module.children))
+
+
+def _sources(report: Report) -> dict[str, str]:
+    """The line of the first op that ran in each module, or below it."""
+    found: dict[str, str] = {}
+    for op in report.ops:
+        path = op.module
+        while path not in found:
+            found[path] = op.source
+            path = path.rpartition(".")[0]
+    return found
+
+
+def _own_source(module: ModuleProfile) -> str:
+    return module.ops[0].source if module.ops else ""
