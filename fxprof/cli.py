@@ -1,6 +1,6 @@
 """The command line: ``fxprof COMMAND`` and ``python -m fxprof COMMAND``; each command is a file of ``commands/``.
 
-Exit status: 0 fine; 1 a problem was found (``--strict``); 2 a wrong argument, model or file.
+Exit status: 0 fine; 1 a problem was found (``--strict``, a budget exceeded); 2 a wrong argument, model or file.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import os
 import sys
 from collections.abc import Sequence
 
-from fxprof.commands import checkpoint, explain, report
+from fxprof.commands import check, checkpoint, explain, report
 from fxprof.errors import FxprofError, UncountedError
 from fxprof.version import __version__
 from fxprof.views.text import safe
 
-COMMANDS = (report, explain, checkpoint)
+COMMANDS = (report, check, explain, checkpoint)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

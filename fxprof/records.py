@@ -298,6 +298,11 @@ class ModuleProfile:
         return sum(op.activation_bytes for op in self.ops) + sum(child.activation_bytes for child in self.children)
 
     @cached_property
+    def bytes_accessed(self) -> int:
+        """Bytes read and written by the ops, children included."""
+        return sum(op.bytes_accessed for op in self.ops) + sum(child.bytes_accessed for child in self.children)
+
+    @cached_property
     def reached(self) -> bool:
         """Whether the forward called it, ran an op in it, read its state, or reached a module below it."""
         read = any(entry.used for entry in self.state)

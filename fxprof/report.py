@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from fxprof import saved
 from fxprof.errors import InputError
+from fxprof.liveness import Peak, peak
 from fxprof.records import (
     ITEMSIZE,
     Bound,
@@ -31,6 +32,9 @@ from fxprof.records import (
 )
 
 if TYPE_CHECKING:
+    import networkx as nx
+    import pandas
+
     from fxprof.conventions import Count
     from fxprof.conventions.difference import Difference
 
@@ -152,28 +156,12 @@ class Report:
         Each output is live from its op to its last reader; the model's inputs and its returned
         values stay. Workspaces and allocator slack are not included.
         """
-        sizes = {entry.name: entry.spec.nbytes for entry in self.inputs}
-        owners: dict[str, tuple[str, ...]] = {entry.name: (entry.name,) for entry in self.inputs}
-        last: dict[str, int] = {}
-        for step, op in enumerate(self.ops):
-            owners[op.name] = op.memory
-            sizes.update(
-                (owner, spec.nbytes) for spec, owner in zip(op.outputs, op.memory) if owner not in sizes and owner
-            )
-            for owner in (*op.memory, *(o for arg in op.args for o in owners.get(arg, ()))):
-                last[owner] = step
-        kept = {entry.name for entry in self.inputs} | {o for name in self.outputs for o in owners.get(name, ())}
-        live = sum(entry.spec.nbytes for entry in self.inputs)
-        peak = live
-        dying: dict[int, int] = {}
-        for owner, step in last.items():
-            if owner not in kept:
-                dying[step] = dying.get(step, 0) + sizes.get(owner, 0)
-        for step, op in enumerate(self.ops):
-            live += op.activation_bytes
-            peak = max(peak, live)
-            live -= dying.get(step, 0)
-        return peak + self.param_bytes + self.buffer_bytes
+        return self.peak.bytes + self.param_bytes + self.buffer_bytes
+
+    @cached_property
+    def peak(self) -> Peak:
+        """The op at which most bytes are alive, and which tensors those are, weights and buffers left out."""
+        return peak(self.inputs, self.ops, self.outputs)
 
     # -- where it goes -------------------------------------------------------------------------
 
@@ -275,6 +263,60 @@ class Report:
     def to_json(self, indent: int | None = None) -> str:
         """The complete report as JSON."""
         return json.dumps(self.to_dict(), indent=indent)
+
+    def to_csv(self, **listing: Any) -> str:
+        """A listing as CSV, every digit of it; keywords ``by``, ``depth``, ``top``, ``sort`` as on the command line."""
+        from fxprof.views.frame import to_csv
+
+        return to_csv(self, **listing)
+
+    def to_pandas(self, **listing: Any) -> pandas.DataFrame:
+        """The same as a DataFrame; raises InputError where pandas is not installed."""
+        from fxprof.views.frame import to_pandas
+
+        return to_pandas(self, **listing)
+
+    def to_markdown(self, **listing: Any) -> str:
+        """A listing with totals and notes as Markdown, for a pull request; keywords as ``to_csv``."""
+        from fxprof.views.markdown import render
+
+        return render(self, **listing)
+
+    def to_networkx(self) -> nx.DiGraph[str]:
+        """The dataflow: inputs and ops with their shapes, cost and module, edges with what they carry."""
+        from fxprof.views.graph import to_networkx
+
+        return to_networkx(self)
+
+    def critical_path(self) -> tuple[OpProfile, ...]:
+        """The chain of ops, each reading the one before, that holds the most MACs."""
+        from fxprof.dataflow import critical_path
+
+        return critical_path(self)
+
+    def to_dot(self, by: str = "module", depth: int | None = None) -> str:
+        """The dataflow for Graphviz: the modules at a depth, or every op with ``by="node"``."""
+        from fxprof.views.dot import to_dot
+
+        return to_dot(self, by=by, depth=depth)
+
+    def to_mermaid(self, by: str = "module", depth: int | None = None) -> str:
+        """The dataflow as a Mermaid flowchart, for Markdown; options as ``to_dot``."""
+        from fxprof.views.dot import to_mermaid
+
+        return to_mermaid(self, by=by, depth=depth)
+
+    def to_speedscope(self) -> str:
+        """MACs, FLOPs and bytes by module path as a flame graph, in the JSON of speedscope.app."""
+        from fxprof.views.stacks import to_speedscope
+
+        return to_speedscope(self)
+
+    def to_folded(self) -> str:
+        """MACs by module path as folded stacks, for flame graph tools."""
+        from fxprof.views.stacks import to_folded
+
+        return to_folded(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Report:

@@ -57,6 +57,17 @@ def share(part: int, whole: int) -> str:
     return ">99.9 %" if tenths > 999 else f"{tenths // 10}.{tenths % 10} %"
 
 
+def percentage(part: int, whole: int) -> str:
+    """Write a ratio that may exceed the whole, with one digit; only equality prints ``100.0 %``.
+
+    >>> percentage(4089184256, 4000000000), percentage(1, 3), percentage(100_001, 100_000), percentage(5, 5)
+    ('102.2 %', '33.3 %', '>100.0 %', '100.0 %')
+    """
+    tenths = round(Fraction(part * 1000, whole))
+    sign = "" if tenths != 1000 or part == whole else ">" if part > whole else "<"
+    return f"{sign}{tenths // 10:,}.{tenths % 10} %"
+
+
 def parse(text: str) -> int:
     """Read a count or a size: the inverse of the writers above, as far as rounding allows.
 

@@ -140,7 +140,7 @@ def test_interrupt(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["report", "torn.json"], "a saved report must hold what Report.to_dict writes: KeyError"),
         (["report", "deep.json"], "'deep.json' must be a report saved by fxprof"),
         (["report", "report.json", "--input", "1,3"], "a saved report cannot be counted again: --input and --training"),
-        (["report", "report.json", "-o", "out.xyz"], "no format goes with '.xyz': add --format html or json or table"),
+        (["report", "report.json", "-o", "out.xyz"], "no format goes with 'out.xyz': end it in .txt, .json, .md, .csv"),
         (["report", "report.json", "-o", "no/such/out.txt"], "cannot write 'no/such/out.txt': No such file or dir"),
         (["report", "report.json", "--by", "op", "--depth", "2"], "depth goes with by='module' or by='type'"),
         (["report", "resnet5"], "no torchvision model is called 'resnet5'; did you mean resnet50 or"),

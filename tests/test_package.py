@@ -25,17 +25,20 @@ TORCH = (
 # Lowest first: a module imports from its own layer or a lower one.
 LAYERS = (
     ("fxprof.errors", "fxprof.units", "fxprof.version"),
-    ("fxprof.records", "fxprof.saved"),
+    ("fxprof.records", "fxprof.saved", "fxprof.liveness"),
     ("fxprof.checkpoint.plan", "fxprof.checkpoint.names"),
     ("fxprof.report",),
-    ("fxprof.rules", "fxprof.views", "fxprof.conventions"),
+    (
+        "fxprof.rules", "fxprof.conventions", "fxprof.dataflow", "fxprof.budget", "fxprof.compare", "fxprof.sweep",
+        "fxprof.views",
+    ),
     ("fxprof.ops", "fxprof.binding", "fxprof.decompose", "fxprof.tracing", "fxprof.zoo", "fxprof.checkpoint"),
     ("fxprof.training", "fxprof.observed", "fxprof.modes", "fxprof.timing"),
     ("fxprof.analysis",),
     ("fxprof.complexity",),
-    ("fxprof.cli", "fxprof.commands", "fxprof.checkpoint_tools"),
+    ("fxprof.cli", "fxprof.commands", "fxprof.checkpoint_tools", "fxprof.pytest_plugin"),
     ("fxprof.__main__",),
-)
+)  # fmt: skip
 
 
 def module_name(path: Path) -> str:
@@ -107,7 +110,9 @@ def test_nothing_imports_torchvision_when_imported() -> None:
     assert found == []
 
 
-@pytest.mark.parametrize("module", ["fxprof", "fxprof.cli", "fxprof.zoo", "fxprof.report", "fxprof.views.table"])
+@pytest.mark.parametrize(
+    "module", ["fxprof", "fxprof.cli", "fxprof.zoo", "fxprof.report", "fxprof.views.table", "fxprof.pytest_plugin"]
+)
 def test_import_without_torch(module: str) -> None:
     """Importing the package, the command line or a view does not import torch."""
     check_runs(f"import {module}, sys; assert not {{'torch', 'torchvision', 'numpy'}} & set(sys.modules)")

@@ -4,27 +4,67 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from fxprof.errors import InputError
 
+SUFFIXES: Mapping[str, str] = {
+    ".txt": "table", "": "table", ".json": "json", ".md": "markdown", ".csv": "csv", ".html": "html", ".htm": "html",
+    ".dot": "dot", ".gv": "dot", ".mmd": "mermaid", ".mermaid": "mermaid", ".speedscope.json": "speedscope",
+    ".folded": "folded",
+}  # fmt: skip
+
 
 def add_output(parser: argparse.ArgumentParser, formats: Collection[str]) -> None:
-    """Add --format and -o to a command."""
-    parser.add_argument("--format", choices=sorted(formats), help="default: by the suffix of FILE, or table")
+    """Add --format and -o to a command; the first of the formats is the default."""
+    first = next(iter(formats))
+    parser.set_defaults(formats=tuple(formats))
+    parser.add_argument(
+        "--format", choices=tuple(formats), metavar="FORMAT",
+        help=f"{', '.join(formats)} (default: by the suffix of FILE, or {first})",
+    )  # fmt: skip
     parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="write to FILE instead of the terminal")
 
 
-def chosen_format(args: argparse.Namespace, suffixes: Mapping[str, str]) -> str:
+def chosen_format(args: argparse.Namespace) -> str:
     """The format asked for, or the one that goes with the suffix of the file."""
     if args.format or args.output is None:
-        return args.format or "table"
-    if args.output.suffix not in suffixes:
-        known = " or ".join(sorted(set(suffixes.values())))
-        raise InputError(f"no format goes with {args.output.suffix!r}: add --format {known}")
-    return suffixes[args.output.suffix]
+        return str(args.format or args.formats[0])
+    name = args.output.name
+    found = next((SUFFIXES[suffix] for suffix in _suffixes(name) if suffix in SUFFIXES), None)
+    if found not in args.formats:
+        known = {suffix: form for suffix, form in SUFFIXES.items() if form in args.formats and suffix}
+        raise InputError(f"no format goes with {name!r}: end it in {', '.join(known)}, or add --format")
+    return str(found)
+
+
+def _suffixes(name: str) -> list[str]:
+    """``a.b.json`` -> ``.b.json``, ``.json``; nothing at all where there is no dot."""
+    parts = name.split(".")[1:] if "." in name else []
+    return ["." + ".".join(parts[start:]) for start in range(len(parts))] or [""]
+
+
+# -- the terminal ------------------------------------------------------------------------------
+
+
+def width(args: argparse.Namespace) -> int | None:
+    """Columns of the terminal that is printed to; None for a file or a pipe."""
+    return shutil.get_terminal_size().columns if _to_terminal(args) else None
+
+
+def colour(args: argparse.Namespace) -> bool:
+    """Whether to print in colour: to a terminal that has some, unless NO_COLOR is set (see no-color.org)."""
+    return _to_terminal(args) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _to_terminal(args: argparse.Namespace) -> bool:
+    return getattr(args, "output", None) is None and sys.stdout.isatty()
+
+
+# -- writing -----------------------------------------------------------------------------------
 
 
 def emit(text: str, output: Path | None) -> None:

@@ -16,28 +16,38 @@ from fxprof.report import ModuleProfile, OpProfile, Report
 BY = ("module", "type", "op", "node")
 SORT = ("order", "macs", "flops", "params", "activations", "name")
 
+# What adds up over the rows of a listing.
+SUMMED = ("params", "macs", "flops", "activations", "activation_bytes", "bytes_accessed")
+
 # A table without --depth opens the tree as far as it still fits about a screen.
 SCREEN = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One line: labels, and the four columns that add up; ``counted`` is False for an op without a rule."""
+    """One line: labels, and the columns that add up; ``counted`` is False for an op without a rule.
+
+    ``name`` is what a listing shows, ``path`` the same in full (in the tree, a name is the last part of its path).
+    """
 
     name: str
+    path: str = ""
     labels: tuple[str, ...] = ()
     depth: int = 0
     params: int = 0
     macs: int = 0
     flops: int = 0
     activations: int = 0
+    activation_bytes: int = 0
+    bytes_accessed: int = 0
     output: str = ""
+    source: str = ""
     counted: bool = True
 
     @property
     def empty(self) -> bool:
         """Whether it adds nothing to any column."""
-        return not (self.params or self.macs or self.flops or self.activations)
+        return not any(getattr(self, name) for name in SUMMED)
 
 
 def rows(
@@ -97,15 +107,15 @@ def _tree(report: Report, cut: int, sort: str) -> Iterator[Row]:
             yield entry
             continue
         level, module = entry
-        yield _module_row(module, level, module.name or report.name)
+        yield _module_row(module, level, module.name or report.name, module.path or report.name)
         if level < cut and module.children:
-            stack.extend(reversed(_children(module, level + 1, sort)))
+            stack.extend(reversed(_children(module, level + 1, sort, module.path or report.name)))
 
 
-def _children(module: ModuleProfile, level: int, sort: str) -> list[Row | tuple[int, ModuleProfile]]:
-    own = _own_row(module, level, "(own)")
+def _children(module: ModuleProfile, level: int, sort: str, path: str) -> list[Row | tuple[int, ModuleProfile]]:
+    own = _own_row(module, level, "(own)", f"{path} (own)")
     entries: list[tuple[Row, Row | tuple[int, ModuleProfile]]] = [
-        (_module_row(child, level, child.name), (level, child)) for child in module.children
+        (_module_row(child, level, child.name, child.path), (level, child)) for child in module.children
     ]
     if not own.empty:
         entries.append((own, own))
@@ -115,17 +125,20 @@ def _children(module: ModuleProfile, level: int, sort: str) -> list[Row | tuple[
     return [entry for _, entry in entries]
 
 
-def _module_row(module: ModuleProfile, level: int, name: str) -> Row:
+def _module_row(module: ModuleProfile, level: int, name: str, path: str) -> Row:
     return Row(
-        name=name, labels=(module.type,), depth=level, params=module.params, macs=module.macs, flops=module.flops,
-        activations=module.activations, output=returned(module),
+        name=name, path=path, labels=(module.type,), depth=level, params=module.params, macs=module.macs,
+        flops=module.flops, activations=module.activations, activation_bytes=module.activation_bytes,
+        bytes_accessed=module.bytes_accessed, output=returned(module),
     )  # fmt: skip
 
 
-def _own_row(module: ModuleProfile, level: int, name: str) -> Row:
+def _own_row(module: ModuleProfile, level: int, name: str, path: str) -> Row:
     return Row(
-        name=name, labels=("",), depth=level, params=module.own_params, macs=module.own_cost.macs,
+        name=name, path=path, labels=("",), depth=level, params=module.own_params, macs=module.own_cost.macs,
         flops=module.own_cost.flops, activations=sum(op.activations for op in module.ops),
+        activation_bytes=sum(op.activation_bytes for op in module.ops),
+        bytes_accessed=sum(op.bytes_accessed for op in module.ops),
     )  # fmt: skip
 
 
@@ -145,24 +158,22 @@ def _by_module(report: Report, depth: int | None) -> list[Row]:
     for level, module in report.walk():
         name = module.path or report.name
         if level == cut or (level < cut and not module.children):
-            found.append(_module_row(module, 0, name))
-        elif level < cut and not (own := _own_row(module, 0, f"{name} (own)")).empty:
+            found.append(_module_row(module, 0, name, name))
+        elif level < cut and not (own := _own_row(module, 0, f"{name} (own)", f"{name} (own)")).empty:
             found.append(replace(own, labels=(module.type,)))
     return found
 
 
 def _by_type(report: Report, depth: int | None) -> list[Row]:
     """Module types, by what each runs itself; below the cut, by what the modules at the cut hold."""
-    totals: dict[str, Row] = {}
-    counts: dict[str, int] = {}
+    parts: dict[str, list[Row]] = {}
     for level, module in report.walk():
         if depth is not None and level > depth:
             continue
         whole = level == depth
-        row = _module_row(module, 0, module.type) if whole else _own_row(module, 0, module.type)
-        totals[module.type] = _sum((totals.get(module.type, Row(name=module.type)), row), module.type)
-        counts[module.type] = counts.get(module.type, 0) + 1
-    return [replace(row, labels=(str(counts[name]),)) for name, row in totals.items()]
+        row = (_module_row if whole else _own_row)(module, 0, module.type, module.type)
+        parts.setdefault(module.type, []).append(row)
+    return [replace(_sum(some, name), labels=(str(len(some)),)) for name, some in parts.items()]
 
 
 def _by_op(report: Report, depth: int | None = None) -> list[Row]:
@@ -182,14 +193,15 @@ def _by_node(report: Report, depth: int | None = None) -> list[Row]:
     sizes = {entry.name: entry.spec.numel for entry in report.state if entry.kind == "parameter"}
     found = [_node_row(op, sum(sizes.pop(arg, 0) for arg in op.args)) for op in report.ops]
     if rest := sum(sizes.values()):
-        found.append(Row(name="(read by no op)", labels=("", ""), params=rest))
+        found.append(Row(name="(read by no op)", path="(read by no op)", labels=("", ""), params=rest))
     return found
 
 
 def _node_row(op: OpProfile, params: int) -> Row:
     return Row(
-        name=op.name, labels=(op.op, op.module), params=params, macs=op.macs, flops=op.flops,
-        activations=op.activations, output=str(op.output) if op.output else "", counted=op.cost is not None,
+        name=op.name, path=op.name, labels=(op.op, op.module), params=params, macs=op.macs, flops=op.flops,
+        activations=op.activations, activation_bytes=op.activation_bytes, bytes_accessed=op.bytes_accessed,
+        output=str(op.output) if op.output else "", source=op.source, counted=op.cost is not None,
     )  # fmt: skip
 
 
@@ -223,10 +235,5 @@ def _top(ordered: list[Row], top: int) -> list[Row]:
 
 
 def _sum(some: Iterable[Row], name: str) -> Row:
-    total = Row(name=name)
-    for row in some:
-        total = replace(
-            total, params=total.params + row.params, macs=total.macs + row.macs, flops=total.flops + row.flops,
-            activations=total.activations + row.activations,
-        )  # fmt: skip
-    return total
+    some = list(some)
+    return Row(name=name, path=name, **{column: sum(getattr(row, column) for row in some) for column in SUMMED})

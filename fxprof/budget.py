@@ -1,0 +1,173 @@
+"""Budgets: limits on what a model, or some of its modules, may cost, and who is to blame where one is exceeded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from typing import Any
+
+from fxprof.errors import InputError
+from fxprof.report import ModuleProfile, Report
+from fxprof.units import parse
+
+BLAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A number that can have a limit: of the report, of a module with all below it, and of a module by itself.
+
+    ``unit`` is what it is counted in; a peak is no sum over modules, so it has neither.
+    """
+
+    title: str
+    unit: str
+    total: Callable[[Report], int]
+    whole: Callable[[ModuleProfile], int] | None = None
+    own: Callable[[ModuleProfile], int] | None = None
+
+
+METRICS: Mapping[str, Metric] = {
+    "macs": Metric("MACs", "", lambda r: r.macs, lambda m: m.macs, lambda m: m.own_cost.macs),
+    "flops": Metric("FLOPs", "", lambda r: r.flops, lambda m: m.flops, lambda m: m.own_cost.flops),
+    "params": Metric("Parameters", "", lambda r: r.params, lambda m: m.params, lambda m: m.own_params),
+    "activations": Metric(
+        "Activations", "elements", lambda r: r.activations, lambda m: m.activations,
+        lambda m: sum(op.activations for op in m.ops),
+    ),
+    "peak": Metric("Peak memory", "bytes", lambda r: r.peak_bytes),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """At most ``limit`` of a metric: in the whole model, or in each module whose path matches the glob ``modules``."""
+
+    metric: str
+    limit: int
+    modules: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one budget met: the model (``path`` is None) or one module, and what of it weighs most.
+
+    ``heaviest`` names modules with what they hold by themselves, largest first: those to blame where it is over.
+    """
+
+    budget: Budget
+    path: str | None
+    used: int
+    heaviest: tuple[tuple[str, int], ...]
+
+    @property
+    def over(self) -> bool:
+        """Whether the limit is exceeded; a limit that is met exactly is kept."""
+        return self.used > self.budget.limit
+
+
+def check(report: Report, budgets: Iterable[Budget]) -> list[Verdict]:
+    """Hold a report against budgets. Raises InputError where a glob matches no module, so that none checks nothing."""
+    return [verdict for budget in budgets for verdict in _verdicts(report, budget)]
+
+
+def _verdicts(report: Report, budget: Budget) -> Iterator[Verdict]:
+    metric = METRICS[budget.metric]
+    if not budget.modules:
+        heavy = _peak_by_module(report) if metric.own is None else _own(report.root, metric.own)
+        yield Verdict(budget, None, metric.total(report), _heaviest(heavy))
+        return
+    if metric.whole is None or metric.own is None:
+        raise InputError(f"max-{budget.metric} is of the whole model, got one for the modules {budget.modules!r}")
+    matching = [module for _, module in report.walk() if fnmatchcase(module.path, budget.modules)]
+    if not matching:
+        raise InputError(f"no module of {report.name} matches {budget.modules!r}, which max-{budget.metric} is for")
+    for module in matching:
+        yield Verdict(budget, module.path, metric.whole(module), _heaviest(_own(module, metric.own)))
+
+
+def _own(root: ModuleProfile, own: Callable[[ModuleProfile], int]) -> dict[str, int]:
+    return {module.path: own(module) for _, module in root.walk()}
+
+
+def _heaviest(sizes: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
+    ordered = sorted(sizes.items(), key=lambda item: -item[1])
+    return tuple((path, size) for path, size in ordered[:BLAMED] if size)
+
+
+def _peak_by_module(report: Report) -> dict[str, int]:
+    """Bytes alive at the worst op, by the module that holds them: state it registers, outputs its ops allocated."""
+    homes = {op.name: op.module for op in report.ops}
+    sizes: dict[str, int] = {}
+    for module in report.modules:
+        sizes[module.path] = sum(entry.spec.nbytes for entry in module.state)
+    for owner, size in report.peak.live.items():
+        home = homes.get(owner.split(":")[0], "")  # an input is held by whoever calls the model
+        sizes[home] = sizes.get(home, 0) + size
+    return sizes
+
+
+# -- reading them ------------------------------------------------------------------------------
+
+
+def limit(text: Any) -> int:
+    """A limit as a person writes it: ``"5G"``, ``"512MiB"``, ``30_000_000``. Raises InputError on anything else."""
+    try:
+        if isinstance(text, int) and not isinstance(text, bool) and text >= 0:
+            return text
+        return parse(str(text))
+    except ValueError as err:
+        raise InputError(str(err)) from err
+
+
+def from_limits(limits: Mapping[str, Any], modules: Mapping[str, Mapping[str, Any]]) -> list[Budget]:
+    """Budgets of the model by metric, and of the modules that a glob matches.
+
+    Raises InputError on a metric that is none, on a limit that is no number, and where there is no limit at all.
+    """
+    found = [_budget(metric, value, "") for metric, value in limits.items()]
+    found += [_budget(metric, value, glob) for glob, inner in modules.items() for metric, value in inner.items()]
+    if not found:
+        raise InputError(f"nothing to check: give at least one of {', '.join(METRICS)}")
+    return found
+
+
+def _budget(metric: str, value: Any, glob: str, where: str = "", prefix: str = "") -> Budget:
+    if metric not in METRICS:
+        known = [prefix + name for name in METRICS]
+        close = get_close_matches(prefix + metric, known, n=1)
+        hint = f"did you mean {close[0]}" if close else f"known are {', '.join(known)}"
+        raise InputError(f"no budget is called {prefix + metric!r}{where}; {hint}")
+    try:
+        return Budget(metric, limit(value), glob)
+    except InputError as err:
+        raise InputError(f"{prefix}{metric}{where}: {err}") from err
+
+
+def from_table(table: Mapping[str, Any]) -> list[Budget]:
+    """Read ``[tool.fxprof]``: ``max-macs = "5G"``, and the same keys in ``[tool.fxprof.modules."layer*"]``.
+
+    Raises InputError on any other key: a misspelled budget must not pass for one that is kept.
+    """
+    modules = table.get("modules", {})
+    tables = {"": {key: value for key, value in table.items() if key != "modules"}}
+    tables |= modules if isinstance(modules, Mapping) else {"modules": modules}
+    found = []
+    for glob, inner in tables.items():
+        where = f' in [tool.fxprof.modules."{glob}"]' if glob else " in [tool.fxprof]"
+        if not isinstance(inner, Mapping):
+            raise InputError(f"there must be a table of limits{where}, got {inner!r}")
+        for key, value in inner.items():
+            if not key.startswith("max-"):
+                known = ", ".join(f"max-{name}" for name in METRICS)
+                raise InputError(f"no budget is called {key!r}{where}; known are {known}")
+            found.append(_budget(key.removeprefix("max-"), value, glob, where, "max-"))
+    return found
+
+
+def merged(given: Iterable[Budget], configured: Iterable[Budget]) -> list[Budget]:
+    """Both, where what was given replaces what is configured for the same metric and modules."""
+    found = {(budget.metric, budget.modules): budget for budget in (*configured, *given)}
+    return list(found.values())

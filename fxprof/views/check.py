@@ -1,0 +1,91 @@
+"""What ``fxprof check`` prints: each budget with what was used of it, and whom to blame where one is exceeded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from fxprof.budget import METRICS, Verdict
+from fxprof.report import Report
+from fxprof.units import grouped, percentage, share, short, short_bytes
+from fxprof.views import markdown, notes
+from fxprof.views.grid import BOLD, DIM, GREEN, RED, YELLOW, grid, paint, painted
+from fxprof.views.listing import Column, inputs
+from fxprof.views.text import safe
+
+_COLUMNS = [
+    Column("Budget", name=True), Column("Used", right=True), Column("Limit", right=True),
+    Column("of limit", right=True), Column(""),
+]  # fmt: skip
+_BLAME = [Column("Module", name=True), Column("Holds", right=True), Column("Share", right=True)]
+
+
+def render(report: Report, verdicts: Sequence[Verdict], *, width: int | None = None, colour: bool = False) -> str:
+    """Render the verdicts, those to blame for what is over, and what makes a count uncertain."""
+    lines = grid(_COLUMNS, [_row(verdict) for verdict in verdicts], width)
+    title = f"{paint(safe(report.name), BOLD, on=colour)}: {safe(inputs(report))}"
+    codes = [(RED,) if verdict.over else (GREEN,) for verdict in verdicts]
+    parts = [title, "\n".join(painted(lines, codes.__getitem__, on=colour))]
+    for verdict in filter(_is_over, verdicts):
+        blame = painted(grid(_BLAME, _blame(report, verdict), width), lambda _: (), on=colour)
+        parts.append("\n".join([paint(safe(excess(report, verdict)), BOLD, on=colour), *blame]))
+    if unsure := notes.inexact(report):
+        parts.append("\n".join(paint(line, YELLOW, on=colour) for line in unsure))
+    parts.append(paint(summary(verdicts), DIM, on=colour))
+    return "\n\n".join(parts)
+
+
+def to_markdown(report: Report, verdicts: Sequence[Verdict]) -> str:
+    """The same for a pull request."""
+    rows = [[markdown.code(first), *rest] for first, *rest in map(_row, verdicts)]
+    parts = [f"{markdown.code(report.name)}: {markdown.code(inputs(report))}", markdown.table(_COLUMNS, rows)]
+    for verdict in filter(_is_over, verdicts):
+        blame = [[markdown.code(path), *rest] for path, *rest in _blame(report, verdict)]
+        parts += [markdown.sentence(excess(report, verdict)), markdown.table(_BLAME, blame)]
+    if unsure := notes.inexact(report):
+        parts.append("\n".join(f"- {markdown.sentence(line)}" for line in unsure))
+    return "\n\n".join([*parts, summary(verdicts)])
+
+
+def to_json(report: Report, verdicts: Sequence[Verdict]) -> str:
+    """The same as data."""
+    entries = [{**asdict(verdict), "over": verdict.over} for verdict in verdicts]
+    return json.dumps({"name": report.name, "exact": report.exact, "budgets": entries}, indent=2)
+
+
+def excess(report: Report, verdict: Verdict) -> str:
+    """By how much a budget is exceeded, and what follows: the modules to blame."""
+    over = verdict.used - verdict.budget.limit
+    metric = METRICS[verdict.budget.metric]
+    amount = short_bytes(over) if metric.unit == "bytes" else short(over)
+    place = "" if verdict.path is None else f" of {verdict.path or report.name}"
+    many = len(verdict.heaviest)
+    which = f"the {many} heaviest modules by themselves" if many > 1 else "the heaviest module by itself"
+    return f"{metric.title}{place}: {amount} over the limit; {which}:"
+
+
+def summary(verdicts: Sequence[Verdict]) -> str:
+    """How many budgets are exceeded, in one sentence."""
+    over = sum(verdict.over for verdict in verdicts)
+    several = "budgets are" if len(verdicts) > 1 else "budget is"
+    return (
+        f"{over} of {len(verdicts)} {several} exceeded."
+        if over
+        else f"{len(verdicts)} of {len(verdicts)} {several} kept."
+    )
+
+
+def _is_over(verdict: Verdict) -> bool:
+    return verdict.over
+
+
+def _row(verdict: Verdict) -> list[str]:
+    metric, limit = METRICS[verdict.budget.metric], verdict.budget.limit
+    place = "" if verdict.path is None else f" of {verdict.path}"
+    used = percentage(verdict.used, limit) if limit else "-"
+    return [metric.title + place, grouped(verdict.used), grouped(limit), used, "over" if verdict.over else "kept"]
+
+
+def _blame(report: Report, verdict: Verdict) -> list[list[str]]:
+    return [[path or report.name, grouped(size), share(size, verdict.used)] for path, size in verdict.heaviest]
