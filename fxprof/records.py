@@ -209,7 +209,10 @@ class CallProfile:
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """A value that depends on data and was assumed: ``what`` was taken to be ``assumed``."""
+    """A value that depends on data and was assumed: ``what`` was taken to be ``assumed``.
+
+    ``effect`` says what another value could change.
+    """
 
     op: str
     what: str
@@ -217,6 +220,7 @@ class Bound:
     module: str = ""
     source: str = ""
     calls: int = 1
+    effect: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,8 +88,8 @@ def record(
 ) -> Trace:
     """Trace and keep what was seen.
 
-    A wrong guess at a branch on data is turned around and tried again, and what depends on the whole
-    of a loop is counted in a second attempt.
+    A wrong guess at a branch on data is turned around and tried again, and choices that turn out to be
+    followed in part are left open in a second attempt.
 
     With ``training``, gradients are enabled during forward, as in training.
     """
@@ -102,7 +102,7 @@ def record(
         assumptions.reset()
         try:
             traced = _attempt(inventory, names, inputs, kwargs, assumptions, see_dispatch, training)
-            if attempt == _ATTEMPTS - 1 or not assumptions.shares.found_complete_loops():
+            if attempt == _ATTEMPTS - 1 or not assumptions.choices.found_partial():
                 return traced
         except HiddenCall:
             see_dispatch = True  # which raises it no more

@@ -7,8 +7,9 @@ one ``Bound`` of the report. ``bounds={"file.py:12": value}`` or ``{"nonzero": 1
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from types import FrameType
 from typing import Any
 
 import torch
@@ -16,11 +17,14 @@ from torch import Tensor
 
 from fxprof.errors import DataDependentError
 from fxprof.report import Bound
-from fxprof.tracing.shares import Shares
+from fxprof.tracing.choices import Assumed, Choice, Choices
 from fxprof.tracing.spans import Span
 from fxprof.tracing.values import Value
 
 _LOOP_LIMIT = 64  # turns after which one frame's `while tensor:` is left
+_BRANCH_EFFECT = "what the other branch runs is not counted"
+_NUMBER_EFFECT = "the sizes and loops that it sets; an integer is taken at its largest"
+SIZE_EFFECT = "an upper bound: fewer elements cost less"
 
 
 class Assumptions:
@@ -29,15 +33,16 @@ class Assumptions:
     def __init__(self, given: Mapping[str, Any] | None) -> None:
         self._given = dict(given or {})
         self._flipped: set[str] = set()
-        self.shares = Shares()
+        self.choices = Choices()
         self.reset()
 
     def reset(self) -> None:
-        """Forget what the last attempt recorded, but not what it taught about branches and loops."""
-        self.shares.reset()
+        """Forget what the last attempt recorded, but not what it taught about branches and choices."""
+        self.choices.reset()
         self._bounds: dict[tuple[str, str, str], Bound] = {}
         self._guessed: list[str] = []
-        self._turns: dict[tuple[int, str], int] = {}
+        self._noted: set[Assumed] = set()
+        self._turns: dict[tuple[FrameType | None, str], int] = {}
 
     @property
     def bounds(self) -> tuple[Bound, ...]:
@@ -51,24 +56,25 @@ class Assumptions:
                 return value
         return None
 
-    def note(self, op: str, what: str, assumed: object, module: str, source: str) -> None:
+    def note(self, op: str, what: str, assumed: object, effect: str, module: str, source: str) -> None:
         """Record one assumption; the same one at the same place counts calls."""
         key = (op, source, str(assumed))
         seen = self._bounds.get(key)
         self._bounds[key] = (
-            replace(seen, calls=seen.calls + 1) if seen else Bound(op, what, str(assumed), module, source)
+            replace(seen, calls=seen.calls + 1) if seen else Bound(op, what, str(assumed), module, source, effect=effect)
         )
 
-    def limit(self, op: str, source: str, mask: Value | None) -> tuple[int | None, str]:
-        """How many elements an op may find at most, where something is known of it, and how to say it."""
-        given = self.given(op, source)
-        if given is not None:
-            return int(given), f"at most {given}"
-        if mask is not None and mask.share is not None:
-            return self.shares.rows(mask.share, mask.handle.numel())
-        return None, ""
+    def note_made_up(self, op: str, assumed: Iterable[Assumed], module: str, source: str) -> None:
+        """Record that made-up values steer ``op``: inputs at every op they steer, a choice where it was made."""
+        for fact in assumed:
+            if fact not in self._noted:
+                self.note(
+                    fact.op or op, fact.what, fact.assumed, fact.effect, fact.module or module, fact.source or source
+                )
+            if isinstance(fact, Choice):
+                self._noted.add(fact)
 
-    def branch(self, op: str, module: str, source: str, frame: int) -> bool:
+    def branch(self, op: str, module: str, source: str, frame: FrameType | None) -> bool:
         """Decide a branch on data at ``source``: given, else true, else (if that failed before) false."""
         given = self.given(op, source)
         if given is not None:
@@ -78,7 +84,17 @@ class Assumptions:
             taken = source not in self._flipped and turns <= _LOOP_LIMIT
             if source not in self._flipped:
                 self._guessed.append(source)
-        self.note(op, "a branch on data", taken, module, source)
+        self.note(op, "a branch on data", taken, _BRANCH_EFFECT, module, source)
+        return taken
+
+    def likely(self, taken: bool, op: str, module: str, source: str) -> bool:
+        """Decide a branch on made-up values: given, else what they say, else (if that failed before) the other."""
+        given = self.given(op, source)
+        if given is None and source not in self._flipped:
+            self._guessed.append(source)
+            return taken
+        taken = not taken if given is None else bool(given)
+        self.note(op, "a branch on data", taken, _BRANCH_EFFECT, module, source)
         return taken
 
     def flip_last(self) -> bool:
@@ -104,7 +120,7 @@ class Assumptions:
                 f"is not known; pass the tensor it comes from as a real tensor, or say it: "
                 f"bounds={{{_short(source)!r}: ...}}"
             )
-        self.note(op, "a number read from data", number, module, source)
+        self.note(op, "a number read from data", number, _NUMBER_EFFECT, module, source)
         return number
 
 

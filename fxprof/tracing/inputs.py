@@ -18,6 +18,7 @@ from torch import Tensor, fx, nn
 
 from fxprof.errors import InputError
 from fxprof.report import InputProfile, TensorSpec
+from fxprof.tracing.choices import INPUT
 from fxprof.tracing.tracer import Tracer
 from fxprof.tracing.values import Value, meta_twin, small_enough
 
@@ -86,7 +87,7 @@ class InputReader:
         self.profiles.append(InputProfile(name, TensorSpec(spec.shape, dtype)))
         if not dtype.is_floating_point and not dtype.is_complex and small_enough(torch.Size(spec.shape)):
             real = torch.ones(spec.shape, dtype=dtype, device="cpu")
-            return self._introduced(Value(real, real=real, node=node, assumed=True), node)
+            return self._introduced(Value(real, real=real, node=node, assumed=(INPUT,)), node)
         return self._introduced(Value(torch.empty(spec.shape, dtype=dtype, device="meta"), node=node), node)
 
     def _given(self, name: str, tensor: Tensor, node: fx.Node) -> Tensor:

@@ -61,9 +61,6 @@ REFLECTED: dict[str, Callable[..., Any]] = {
     "__rxor__": operator.xor,
 }  # fmt: skip
 
-# Methods after which a one-hot encoding has as many ones as before.
-KEEPS_ONES = frozenset(["permute", "transpose", "movedim", "to", "bool", "int", "long", "float", "contiguous"])
-
 # Where an op takes indices: given a floating tensor there, the user probably passed a shape where ids were meant.
 _INDEX = {
     "embedding": ("input", 0), "embedding_bag": ("input", 0), "one_hot": ("tensor", 0), "bincount": ("input", 0),

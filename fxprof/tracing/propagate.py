@@ -10,12 +10,21 @@ import torch
 from torch import Tensor
 from torch.utils import _device
 
-from fxprof.tracing.bounds import MASK_POSITION, SIZES, TAKES_SPAN, Assumptions, size_depends_on_data
+from fxprof.tracing.bounds import MASK_POSITION, SIZE_EFFECT, SIZES, TAKES_SPAN, Assumptions, size_depends_on_data
+from fxprof.tracing.choices import Choice
 from fxprof.tracing.devices import CONVERSIONS, LITERALS, MOVES, literal, on, without_device
 from fxprof.tracing.memo import Memo
 from fxprof.tracing.names import written_argument
 from fxprof.tracing.shapes import SHAPES
-from fxprof.tracing.values import Value, map_tensors, meta_twin, small_enough, tensors_in
+from fxprof.tracing.values import (
+    CHOSEN_NUMEL,
+    CONTROL_NUMEL,
+    Value,
+    map_tensors,
+    meta_twin,
+    small_enough,
+    tensors_in,
+)
 
 # Results that never are control data: they would cost a draw from the user's generator.
 RANDOM = frozenset(
@@ -88,8 +97,11 @@ class Propagator:
         if size_depends_on_data(name, call.args, call.kwargs):
             if not known:
                 return self._bounded(on_meta)
+            result = call.with_tensors(_data).run("cpu")
             self.note_assumed(name, call.values)
-            return call.with_tensors(_data).run("cpu")
+            if name in MASK_POSITION:
+                _select(call.values[MASK_POSITION[name]], next(tensors_in(result)).shape[0])
+            return result
         if name in _INDEXING and not (known and all(call.lookup(t).real is not None for t in tensors_in(call.args))):
             return self._indexed(call)
         if known and self._result_is_small(on_meta):
@@ -141,7 +153,9 @@ class Propagator:
             result = self._on_meta(call)
         except NotImplementedError:
             return True  # no meta kernel: its inputs are control data, hence small
-        return all(small_enough(tensor.shape) for tensor in tensors_in(result))
+        chosen = any(isinstance(fact, Choice) for value in call.values for fact in value.assumed)
+        limit = CHOSEN_NUMEL if chosen else CONTROL_NUMEL
+        return all(small_enough(tensor.shape, limit) for tensor in tensors_in(result))
 
     # -- what depends on data ----------------------------------------------------------------------
 
@@ -150,12 +164,12 @@ class Propagator:
         kwargs = dict(call.kwargs)
         if call.name in TAKES_SPAN:
             kwargs["span"] = call.values[min(TAKES_SPAN[call.name], len(call.values) - 1)].known_span()
-        mask = call.values[MASK_POSITION[call.name]] if call.name in MASK_POSITION else None
-        limit, said = self._assumptions.limit(call.name, source, mask)
-        result = SIZES[call.name](limit, *call.args, **kwargs)
-        rows = next(tensors_in(result)).shape[0]
-        self._assumptions.note(call.name, "number of elements found", said or f"at most {rows}", module, source)
+        result = SIZES[call.name](self._assumptions.given(call.name, source), *call.args, **kwargs)
+        self._note_size(call.name, next(tensors_in(result)).shape[0], module, source)
         return result
+
+    def _note_size(self, op: str, rows: int, module: str, source: str) -> None:
+        self._assumptions.note(op, "number of elements found", f"at most {rows:,}", SIZE_EFFECT, module, source)
 
     def _indexed(self, call: Call) -> Any:
         """``x[index]`` on meta tensors, where a boolean mask stands for the indices of its true elements."""
@@ -175,11 +189,12 @@ class Propagator:
         if mask.real is not None:
             self.note_assumed("getitem", [mask])
             rows = int(mask.real.sum())
+            _select(mask, rows)
         else:
             module, source = self._where()
-            limit, said = self._assumptions.limit("getitem", source, mask)
-            rows = mask.handle.numel() if limit is None else min(limit, mask.handle.numel())
-            self._assumptions.note("getitem", "number of elements found", said or f"at most {rows}", module, source)
+            given = self._assumptions.given("getitem", source)
+            rows = mask.handle.numel() if given is None else min(int(given), mask.handle.numel())
+            self._note_size("getitem", rows, module, source)
         return [torch.empty(rows, dtype=torch.int64, device="meta") for _ in range(mask.handle.dim())]
 
     def _with_numbers_for_sizes(self, call: Call) -> Call:
@@ -191,9 +206,11 @@ class Propagator:
         if call.name in ("__getitem__", "__setitem__", "getitem", "setitem"):
             index = call.args[1]
             items = index if isinstance(index, tuple) else (index,)
-            if not any(isinstance(item, slice) for item in items):
+            if not any(isinstance(item, (slice, Tensor)) for item in items):
                 return call
-            items = tuple(map_tensors(item, number) if isinstance(item, slice) else item for item in items)
+            items = tuple(
+                [map_tensors(item, number) if isinstance(item, slice) else self._one(call, item) for item in items]
+            )
             return replace(call, args=(call.args[0], items if isinstance(index, tuple) else items[0], *call.args[2:]))
         if call.name in _SIZED and call.args:
             kept = ("input", "self")
@@ -202,6 +219,13 @@ class Propagator:
         if call.name in self._factory_names:
             return replace(call, args=map_tensors(call.args, number), kwargs=map_tensors(call.kwargs, number))
         return call
+
+    def _one(self, call: Call, item: Any) -> Any:
+        """A 0-d index as a number: it takes one element, of the same shape whichever it is."""
+        if not isinstance(item, Tensor) or item.dim() or item.dtype in (torch.bool, torch.uint8):
+            return item
+        real = call.lookup(item).real
+        return 0 if real is None else int(real)
 
     def number(self, value: Value, op: str) -> Any:
         """Read the one number in a value, really or by assumption."""
@@ -212,8 +236,16 @@ class Propagator:
 
     def note_assumed(self, op: str, values: list[Value]) -> None:
         """Declare it where made-up input values steer something."""
-        if any(value.assumed for value in values):
-            self._assumptions.note(op, "the values of an input given without data", "all 1", *self._where())
+        facts = dict.fromkeys(fact for value in values for fact in value.assumed)
+        if facts:
+            self._assumptions.note_made_up(op, facts, *self._where())
+
+
+def _select(mask: Value, found: int) -> None:
+    """Tell the choices that a mask comes from how many elements it selects."""
+    for fact in mask.assumed:
+        if isinstance(fact, Choice):
+            fact.select(mask.graph_node(), mask.handle.numel(), found)
 
 
 def _data(value: Value) -> Tensor:

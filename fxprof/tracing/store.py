@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import operator
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
+from fxprof.tracing.choices import Assumed
 from fxprof.tracing.nodes import Nodes
 from fxprof.tracing.spans import Span, union
 from fxprof.tracing.values import Value, meta_twin, small_enough, storages
@@ -24,6 +26,7 @@ class Store:
         self._all_seen = all_seen  # no tensor can come from below the torch-function level
         self._values: dict[int, Value] = {}
         self._kept: list[Tensor] = []  # so that no id is used again
+        self._large: list[int] = []
         self._unknown_memory: set[int] = set()
         self._names = {id(tensor): name for name, tensor in tensors.items()}
 
@@ -38,8 +41,21 @@ class Store:
     def add(self, value: Value) -> Value:
         """Register a value under its handle."""
         self._values[id(value.handle)] = value
-        self._kept.append(value.handle)
+        if value.real is not None and not small_enough(value.real.shape):
+            self._release()
+            self._large.append(id(value.handle))
+        else:
+            self._kept.append(value.handle)
         return value
+
+    def _release(self) -> None:
+        """Forget the large tables that the model's code no longer holds."""
+        # A value's handle, its data, and getrefcount's own argument.
+        self._large = [key for key in self._large if sys.getrefcount(self._values[key].handle) > 3 or self._drop(key)]
+
+    def _drop(self, key: int) -> bool:
+        del self._values[key]
+        return False
 
     def argument(self, item: Any, values: list[Value]) -> Any:
         """Replace the tensors of an argument by their nodes, collecting their values."""
@@ -88,7 +104,7 @@ class Store:
 
     # -- results -------------------------------------------------------------------------------------
 
-    def adopt(self, result: Any, node: fx.Node, span_of: SpanOf, *, assumed: bool = False) -> Any:
+    def adopt(self, result: Any, node: fx.Node, span_of: SpanOf, *, assumed: tuple[Assumed, ...] = ()) -> Any:
         """Make values of what ``node`` returned, and give what the model's code shall hold."""
         self._nodes.describe(node, result)
         position = -1

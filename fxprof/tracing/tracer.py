@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from fxprof.tracing import names
 from fxprof.tracing.bounds import Assumptions
+from fxprof.tracing.choices import CHOOSING, Assumed
 from fxprof.tracing.inventory import Inventory
 from fxprof.tracing.location import run_forward, source_of, user_frame
 from fxprof.tracing.modules import ModuleStack
@@ -26,7 +27,7 @@ from fxprof.tracing.nodes import Nodes
 from fxprof.tracing.propagate import RANDOM, Call, Propagator
 from fxprof.tracing.spans import Span, span_of
 from fxprof.tracing.store import Store
-from fxprof.tracing.values import Value, map_tensors, storages, tensors_in
+from fxprof.tracing.values import Value, map_tensors, tensors_in
 
 
 class NeedsIntegers(Exception):
@@ -106,35 +107,24 @@ class Tracer(TorchFunctionMode):
         node = self.nodes.call(func, name, graph_args, graph_kwargs)
         if target is not None:
             node.meta["written"] = target
-        held = self._adopt(result, node, name, args, kwargs, values)
-        if isinstance(result, Tensor) and values:
-            self._share_out(self.values[held], name, args, values[0])
-        return held
-
-    def _share_out(self, made: Value, name: str, args: tuple[Any, ...], source: Value) -> None:
-        """Note that the elements of ``source`` are divided among masks such as this one."""
-        if name == "one_hot":
-            made.ones = source.handle.numel()
-        elif source.ones is not None and name in names.KEEPS_ONES:
-            made.ones = source.ones
-        elif source.real is None and made.real is None and len(args) == 2 and _is_number(args[1]):
-            span = source.known_span() if name in ("__eq__", "eq") else None
-            parts = int(span[1] - span[0]) + 1 if span is not None else 0
-            total = source.handle.numel()
-            if name == "__getitem__" and source.ones is not None:
-                parts, total = source.handle.shape[0], source.ones
-            if parts > 1:
-                made.share = self._assumptions.shares.made(self._where()[1], _identity(source.handle), parts, total)
+        if name in CHOOSING and values and values[0].real is None:
+            call = next(reversed(self.modules.current.stack), "")
+            made = self._assumptions.choices.make(name, args, kwargs, result, self._where(), call)
+            if made is not None:
+                return self._adopt(made[0], node, name, args, kwargs, values, (made[1],))
+        return self._adopt(result, node, name, args, kwargs, values)
 
     def _adopt(
-        self, result: Any, node: fx.Node, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], values: list[Value]
-    ) -> Any:
+        self, result: Any, node: fx.Node, name: str, args: tuple[Any, ...], kwargs: dict[str, Any],
+        values: list[Value], assumed: tuple[Assumed, ...] = (),
+    ) -> Any:  # fmt: skip
         inputs = [value.handle for value in values]
+        facts = dict.fromkeys(fact for value in values if value.real is not None for fact in value.assumed)
 
         def span(tensor: Tensor, position: int) -> Span | None:
             return span_of(name, args, kwargs, inputs, tensor, position, self.values.span)
 
-        return self.values.adopt(result, node, span, assumed=any(value.assumed for value in values))
+        return self.values.adopt(result, node, span, assumed=(*facts, *assumed))
 
     # -- attributes and numbers ----------------------------------------------------------------------
 
@@ -168,12 +158,15 @@ class Tracer(TorchFunctionMode):
         abstract = next((value for value in values if value.real is None), None)
         if abstract is None:
             self._propagator.note_assumed(name, values)
-            return func(*self._real(args), **self._real(kwargs))
+            found = func(*self._real(args), **self._real(kwargs))
+            if name in names.BRANCHES and any(value.assumed for value in values):
+                return self._assumptions.likely(found, "bool", *self._where())
+            return found
         shape = tuple(abstract.handle.shape)
         if name == "__format__":
             return f"<{shape}>"
         if name in names.BRANCHES or (name == "item" and abstract.handle.dtype is torch.bool):
-            return self._assumptions.branch("bool", *self._where(), id(user_frame()))
+            return self._assumptions.branch("bool", *self._where(), user_frame())
         number = self._propagator.number(abstract, name.strip("_"))
         if name == "tolist":
             return _nested(number, shape)
@@ -220,15 +213,6 @@ def _is_transformed(args: tuple[Any, ...]) -> bool:
     if torch._C._functorch.peek_interpreter_stack() is None:
         return False
     return any(torch._C._functorch.is_functorch_wrapped_tensor(tensor) for tensor in tensors_in(args))
-
-
-def _identity(tensor: Tensor) -> tuple[int, ...]:
-    """The elements a tensor holds: the same for all views of all of them."""
-    return (storages(tensor), int(tensor.storage_offset()), tensor.numel())
-
-
-def _is_number(item: Any) -> bool:
-    return isinstance(item, (int, float)) or (isinstance(item, Tensor) and item.numel() == 1)
 
 
 def _nested(number: float, shape: tuple[int, ...]) -> Any:

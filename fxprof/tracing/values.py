@@ -13,16 +13,18 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from fxprof.tracing.shares import Share
+from fxprof.tracing.choices import Assumed
 from fxprof.tracing.spans import Span
 
 # Control data keeps its values up to so many elements (a mask of 1,024 x 1,024); above, only shapes are propagated.
 CONTROL_NUMEL = 1 << 20
+# What follows from an assumed choice may be larger: one-hot encodings of 16,384 tokens x 8 choices x 256 experts.
+CHOSEN_NUMEL = 1 << 25
 
 
-def small_enough(shape: torch.Size) -> bool:
+def small_enough(shape: torch.Size, limit: int = CONTROL_NUMEL) -> bool:
     """Whether a tensor of control data is small enough to keep its values."""
-    return shape.numel() <= CONTROL_NUMEL
+    return shape.numel() <= limit
 
 
 class Value:
@@ -30,11 +32,10 @@ class Value:
 
     ``real`` is its data, or None when abstract; ``node`` the graph node that makes it, created on
     first use for the elements of a tuple (``make_node``); ``span`` bounds the numbers in it.
-    ``assumed`` marks data that fxprof made up for a TensorSpec without values; ``ones`` is how many
-    ones a one-hot encoding has in all, ``share`` the part of a whole that a mask selects.
+    ``assumed`` says what of its data fxprof made up: inputs given without values, choices that depend on data.
     """
 
-    __slots__ = ("_meta", "assumed", "handle", "make_node", "node", "ones", "real", "share", "span")
+    __slots__ = ("_meta", "assumed", "handle", "make_node", "node", "real", "span")
 
     def __init__(
         self,
@@ -43,7 +44,7 @@ class Value:
         real: Tensor | None = None,
         node: fx.Node | None = None,
         make_node: Callable[[], fx.Node] | None = None,
-        assumed: bool = False,
+        assumed: tuple[Assumed, ...] = (),
         span: Span | None = None,
     ) -> None:
         self.handle = handle
@@ -52,8 +53,6 @@ class Value:
         self.make_node = make_node
         self.assumed = assumed
         self.span = span
-        self.ones: int | None = None
-        self.share: Share | None = None
         self._meta = handle if handle.is_meta else None
 
     @property
