@@ -59,10 +59,8 @@ class Assumptions:
     def note(self, op: str, what: str, assumed: object, effect: str, module: str, source: str) -> None:
         """Record one assumption; the same one at the same place counts calls."""
         key = (op, source, str(assumed))
-        seen = self._bounds.get(key)
-        self._bounds[key] = (
-            replace(seen, calls=seen.calls + 1) if seen else Bound(op, what, str(assumed), module, source, effect=effect)
-        )
+        seen = self._bounds.get(key, Bound(op, what, str(assumed), module, source, calls=0, effect=effect))
+        self._bounds[key] = replace(seen, calls=seen.calls + 1)
 
     def note_made_up(self, op: str, assumed: Iterable[Assumed], module: str, source: str) -> None:
         """Record that made-up values steer ``op``: inputs at every op they steer, a choice where it was made."""
