@@ -96,7 +96,7 @@ def reference_macs(zoo: str, model: str, device: str) -> int:
     made = built(zoo, model, device)
     if device == "cpu":
         keep_all_boxes(made.model)
-    args, kwargs = tensors((made.inputs, dict(made.kwargs)), lambda spec: _tensor(spec, device))
+    args, kwargs = tensors((made.inputs, dict(made.kwargs)), lambda spec: _tensor(spec, device), device)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         made.model(*args, **kwargs)
     flops: int = counter.get_total_flops()

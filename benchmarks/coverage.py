@@ -1,21 +1,35 @@
-"""How many models of a zoo fxprof runs, each at its own default input."""
+"""How many models of a zoo fxprof runs, each at its own default input and in a process of its own.
+
+For transformers, whose inputs are worked out and not published, each architecture also runs its own forward for real,
+shrunken, on the same kind of input: where that fails, the input or the architecture is at fault, and it is
+listed but not counted.
+"""
 
 from __future__ import annotations
 
 import argparse
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import fxprof
-from benchmarks.options import add_models, add_out, write
+from benchmarks.isolated import each
+from benchmarks.options import add_limits, add_models, add_out, add_resume, limits, read, written
 from benchmarks.progress import progress
-from benchmarks.zoos import ZOOS, built, chosen
+from benchmarks.shrunken import own_forward
+from benchmarks.zoos import ZOOS, built, chosen, warm_up
+from fxprof.errors import InputError
 
 
 @dataclass(frozen=True)
 class Run:
-    """One model from one device; ``error`` is empty where it ran."""
+    """One model from one place; ``error`` is empty where it ran.
+
+    ``own`` says why the architecture's own forward does not run, "runs" where it does, nothing where it was not
+    asked; ``inputs`` are the arguments passed, ``left_out`` those that the configuration has no room for.
+    """
 
     model: str
     device: str
@@ -26,28 +40,46 @@ class Run:
     uncounted: str = ""
     bounds: int = 0
     error: str = ""
+    own: str = ""
+    inputs: str = ""
+    left_out: str = ""
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is one of those that have to run: not where the architecture itself does not."""
+        return self.own in ("", "runs") or not self.error
 
 
-def run(zoo: str, models: Sequence[str], devices: Sequence[str]) -> list[Run]:
-    """Analyze every model from every device, one after the other; a failure is a result."""
-    return [_run(zoo, model, device) for model in progress(models) for device in devices]
-
-
-def _run(zoo: str, model: str, device: str) -> Run:
+def one(zoo: str, job: tuple[str, str]) -> Run:
+    """Analyze one model from one place; a failure is a result."""
+    model, place = job
+    own = own_forward(model) if zoo == "transformers" else ""
     try:
-        made = built(zoo, model, device)
-        start = time.perf_counter()
-        report = fxprof.analyze(made.model, *made.inputs, kwargs=dict(made.kwargs), name=model)
-        seconds = time.perf_counter() - start
+        made = built(zoo, model, place)
     except Exception as err:
-        return Run(model, device, error=f"{type(err).__name__}: {' '.join(str(err).split())}")
+        return Run(model, place, error=_sentence(err), own=own)
+    inputs = " ".join(made.kwargs)
+    left_out = " ".join(made.left_out)
+    start = time.perf_counter()
+    try:
+        report = fxprof.analyze(made.model, *made.inputs, kwargs=dict(made.kwargs), name=model)
+    except Exception as err:
+        return Run(model, place, error=_sentence(err), own=own, inputs=inputs, left_out=left_out)
+    seconds = round(time.perf_counter() - start, 4)
     uncounted = " ".join(entry.op for entry in report.uncounted)
     counts = (report.macs, report.flops, report.params)
-    return Run(model, device, *counts, round(seconds, 4), uncounted, len(report.bounds))
+    return Run(model, place, *counts, seconds, uncounted, len(report.bounds), "", own, inputs, left_out)
+
+
+def _sentence(err: Exception) -> str:
+    return f"{type(err).__name__}: {' '.join(str(err).split())}"
+
+
+# -- what came of it -------------------------------------------------------------------------------
 
 
 def disagreements(runs: Sequence[Run]) -> list[str]:
-    """Models whose counts depend on the device; there must be none."""
+    """Models whose counts depend on where they are; there must be none."""
     counts: dict[str, set[tuple[int, int, int]]] = {}
     for entry in runs:
         if not entry.error:
@@ -55,20 +87,45 @@ def disagreements(runs: Sequence[Run]) -> list[str]:
     return [model for model, found in counts.items() if len(found) > 1]
 
 
+def cause(error: str) -> str:
+    """An error without what is particular to one model: names, numbers, places."""
+    text = re.sub(r"\(at [^)]*\)|'[^']*'|\"[^\"]*\"", "…", error)
+    text = re.sub(r"but \S+( \(\w+\))? raised", "but … raised", text)
+    return re.sub(r"[\d.,]*\d", "N", text)[:160]
+
+
+def grouped(failed: Sequence[Run]) -> list[str]:
+    """The failures by cause, the most frequent first."""
+    groups: dict[str, list[str]] = {}
+    for entry in failed:
+        groups.setdefault(cause(entry.error), []).append(entry.model)
+    ranked = sorted(groups.items(), key=lambda group: -len(group[1]))
+    return [f"CAUSE {len(models)} x {found}: {', '.join(models)}" for found, models in ranked]
+
+
 def lines(zoo: str, runs: Sequence[Run]) -> tuple[list[str], bool]:
     """What to print, the summary last, and whether all is well."""
-    failed = [entry for entry in runs if entry.error]
+    failed = [entry for entry in runs if entry.error and entry.counts]
+    excused = [entry for entry in runs if not entry.counts]
     differing = disagreements(runs)
     uncounted = sorted({entry.model for entry in runs if entry.uncounted})
     printed = [f"FAILED {entry.model} ({entry.device}): {entry.error}" for entry in failed]
+    printed += [f"OWN FORWARD FAILS {entry.model}: {entry.own}" for entry in excused]
     printed += [f"DIFFERS {model}: its counts depend on the device" for model in differing]
     printed += [f"UNCOUNTED {entry.model} ({entry.device}): {entry.uncounted}" for entry in runs if entry.uncounted]
-    models = {entry.model for entry in runs}
+    printed += [f"WITHOUT {entry.left_out} {entry.model}" for entry in runs if entry.left_out]
+    printed += grouped(failed) if len(failed) > 1 else []
+    models = {entry.model for entry in runs} - {entry.model for entry in excused}
     ran = len(models - {entry.model for entry in failed})
     devices = ", ".join(dict.fromkeys(entry.device for entry in runs))
+    share = f" = {100 * ran / len(models):.1f} %" if len(models) > 1 else ""
+    own = f", {len(excused)} whose own forward does not run are not counted" if excused else ""
+    slowest = max((entry for entry in runs), key=lambda entry: entry.seconds, default=None)
+    longest = f", longest {slowest.seconds:.1f} s ({slowest.model})" if slowest is not None else ""
     printed.append(
-        f"coverage {zoo}: {ran}/{len(models)} run ({devices}), {len(models) - ran} failed, {len(differing)} depend on "
-        f"the device, {len(uncounted)} with uncounted ops, {sum(entry.seconds for entry in runs):.1f} s of analysis"
+        f"coverage {zoo}: {ran}/{len(models)}{share} run ({devices}), {len(models) - ran} failed, "
+        f"{len(differing)} depend on the device, {len(uncounted)} with uncounted ops{own}, "
+        f"{sum(entry.seconds for entry in runs):.1f} s of analysis{longest}"
     )
     return printed, not failed and not differing
 
@@ -78,14 +135,26 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("zoo", choices=sorted(ZOOS))
     add_models(parser)
     add_out(parser)
-    parser.add_argument("--device", choices=("cpu", "meta", "both"), default="both")
+    add_resume(parser)
+    add_limits(parser)
+    parser.add_argument("--device", choices=("cpu", "meta", "report", "both"), help="where to build")
 
 
 def main(args: argparse.Namespace) -> bool:
-    """Run and print; whether every model ran, on every device alike."""
-    devices = ("cpu", "meta") if args.device == "both" else (args.device,)
-    runs = run(args.zoo, chosen(args.zoo, args.models), devices)
-    printed, good = lines(args.zoo, runs)
+    """Run and print; whether every model ran, from every place alike."""
+    if args.resume and args.out is None:
+        raise InputError("--resume needs the --out FILE.csv to go on with")
+    asked = {None: ZOOS[args.zoo].places, "both": ("cpu", "meta")}
+    places = asked.get(args.device, (args.device,))
+    jobs = [(model, place) for model in chosen(args.zoo, args.models) for place in places]
+    before = read(args.out, Run) if args.resume else []
+    done = {(entry.model, entry.device) for entry in before}
+    todo = [job for job in jobs if job not in done]
+    if todo:
+        warm_up(args.zoo)
+    results = each(partial(one, args.zoo), todo, limits(args), lambda job, why: Run(job[0], job[1], error=why))
+    fresh = list(progress(written(args.out, results, Run, append=args.resume and bool(before)), len(todo)))
+    runs = {(entry.model, entry.device): entry for entry in [*before, *fresh]}
+    printed, good = lines(args.zoo, [runs[job] for job in jobs])
     print("\n".join(printed))
-    write(args.out, runs)
     return good

@@ -1,13 +1,18 @@
-"""The options that benchmarks share, and the CSV they write."""
+"""The options that benchmarks share, and the CSV they write and take up again."""
 
 from __future__ import annotations
 
 import argparse
 import csv
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from benchmarks.isolated import Limits
+from fxprof.errors import InputError
+
+R = TypeVar("R")
 
 
 def listed(text: str) -> list[str]:
@@ -25,12 +30,55 @@ def add_out(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="FILE.csv", help="also write every result there")
 
 
+def add_resume(parser: argparse.ArgumentParser) -> None:
+    """Add --resume, for benchmarks that write each result when it is there."""
+    parser.add_argument("--resume", action="store_true", help="keep what --out already has, run only the rest")
+
+
+def add_limits(parser: argparse.ArgumentParser) -> None:
+    """Add what each model's process may take."""
+    default = Limits()
+    parser.add_argument("--workers", type=int, default=default.workers, metavar="N", help="models at a time")
+    parser.add_argument("--seconds", type=float, default=default.seconds, metavar="S", help="per model")
+    parser.add_argument("--memory", type=float, default=default.gib, metavar="GIB", help="per model")
+
+
+def limits(args: argparse.Namespace) -> Limits:
+    """The limits that were asked for."""
+    return Limits(args.workers, args.seconds, args.memory)
+
+
 def write(path: Path | None, results: Sequence[Any]) -> None:
     """Write one CSV line per result, a dataclass, where a path was given."""
-    if path is None or not results:
+    if results:
+        list(written(path, results, type(results[0])))
+
+
+def written(path: Path | None, results: Iterable[R], kind: type[Any], *, append: bool = False) -> Iterator[R]:
+    """Yield the results, each written as a CSV line as soon as it is there."""
+    if path is None:
+        yield from results
         return
-    rows = [asdict(result) for result in results]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    with path.open("a" if append else "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [entry.name for entry in fields(kind)])
+        if not append:
+            writer.writeheader()
+        for result in results:
+            writer.writerow(asdict(result))  # type: ignore[call-overload]
+            file.flush()
+            yield result
+
+
+def read(path: Path, kind: type[R]) -> list[R]:
+    """The results that a file already has. Raises InputError when it is not one of this benchmark's."""
+    if not path.exists():
+        return []
+    readers: dict[str, Callable[[str], Any]] = {
+        "int": int, "float": float, "int | None": lambda text: int(text) if text else None,
+    }  # fmt: skip
+    named = {entry.name: readers.get(str(entry.type), str) for entry in fields(kind)}  # type: ignore[arg-type]
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        if set(reader.fieldnames or named) != set(named):
+            raise InputError(f"{str(path)!r} must have the columns {', '.join(named)}, got {reader.fieldnames}")
+        return [kind(**{name: named[name](text) for name, text in row.items()}) for row in reader]

@@ -13,7 +13,7 @@
 
 Imports point downward: errors, units < records < report < rules, views, conventions < ops, tracing,
 checkpoint < analysis < cli. torch is imported on the first use of ``analyze``, ``trace`` or ``load``, not by
-``import fxprof``; torchvision only by ``zoo.py``.
+``import fxprof``; the zoos only by ``zoo/``.
 
 Counting semantics:
 

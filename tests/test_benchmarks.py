@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ import fxprof
 from benchmarks import accuracy, coverage
 from benchmarks.__main__ import main
 from benchmarks.accuracy import Comparison
+from benchmarks.isolated import Limits, each
 from benchmarks.zoos import ZOOS, Zoo
 from fxprof.report import TensorSpec
 from fxprof.zoo import Built
@@ -50,9 +54,63 @@ def test_coverage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Models run from the CPU and from the meta device with equal counts; the CSV has a row for each."""
     assert main(["coverage", "torchvision", "--models", SMALL, "--out", str(tmp_path / "out.csv")]) == 0
     summary = capsys.readouterr().out.split("\n")[-2]
-    assert summary.startswith("coverage torchvision: 2/2 run (cpu, meta), 0 failed, 0 depend on the device, 0 with")
+    assert summary.startswith(
+        "coverage torchvision: 2/2 = 100.0 % run (cpu, meta), 0 failed, 0 depend on the device, 0 with"
+    )
     with (tmp_path / "out.csv").open(encoding="utf-8") as file:
-        assert [row["device"] for row in csv.DictReader(file)] == ["cpu", "meta"] * 2
+        rows = sorted((row["model"], row["device"]) for row in csv.DictReader(file))
+    assert rows == sorted((model, device) for model in SMALL.split(",") for device in ("cpu", "meta"))
+
+
+def test_a_run_is_taken_up_again(toys: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With --resume what the file has stays, a line for the rest is added, and the summary is about both."""
+    out = tmp_path / "out.csv"
+    assert main(["coverage", "torchvision", "--models", "vector", "--out", str(out)]) == 0
+    first = out.read_text(encoding="utf-8")
+    assert main(["coverage", "torchvision", "--out", str(out), "--resume"]) == 1
+    assert out.read_text(encoding="utf-8").startswith(first)
+    assert len(out.read_text(encoding="utf-8").splitlines()) == 1 + 4
+    assert "coverage torchvision: 1/2 = 50.0 % run" in capsys.readouterr().out
+    out.write_text("model,colour\na,red\n", encoding="utf-8")
+    assert main(["coverage", "torchvision", "--out", str(out), "--resume"]) == 2
+    assert "must have the columns model, device" in capsys.readouterr().err
+
+
+def _misbehave(how: str) -> str:
+    if how == "sleeps":
+        time.sleep(60)
+    if how == "dies":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if how == "eats":
+        torch.empty(1 << 34, dtype=torch.uint8).fill_(1)
+    return how
+
+
+def test_each_has_a_process_with_limits() -> None:
+    """What takes too long, dies or wants too much memory is one failure; the others return what they return."""
+    found = each(_misbehave, ["sleeps", "dies", "eats", "works"], Limits(seconds=3, gib=1), lambda *both: both)
+    results = {item[0] if isinstance(item, tuple) else item: item for item in found}
+    assert results["works"] == "works"
+    assert results["sleeps"][1] == "TimeoutError: not done within 3 s"
+    assert results["dies"][1] == "its process ended with status -9"
+    assert "can't allocate memory" in results["eats"][1]
+
+
+def test_failures_are_grouped_by_cause() -> None:
+    """Names, numbers and places of one model do not make a cause of their own."""
+    said = "TraceError: forward must run on the given inputs, but {} raised ValueError: {} tokens for '{}' (at {})"
+    runs = [coverage.Run(f"m{i}", "cpu", error=said.format(f"a.{i} (B)", i, "xy"[i], f"f.py:{i}")) for i in range(2)]
+    (line,) = coverage.grouped(runs)
+    assert line.startswith("CAUSE 2 x TraceError") and line.endswith("m0, m1")
+
+
+def test_a_failure_of_the_architecture_itself_is_not_counted() -> None:
+    """Where its own forward does not run either, the model is listed, and missing from both sides of the share."""
+    runs = [coverage.Run("a", "cpu", 1), coverage.Run("b", "cpu", error="E: no", own="E: needs a session")]
+    printed, good = coverage.lines("zoo", runs)
+    assert good
+    assert printed[0] == "OWN FORWARD FAILS b: E: needs a session"
+    assert "1/1" in printed[-1] and "1 whose own forward does not run are not counted" in printed[-1]
 
 
 def test_accuracy(capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,7 +124,7 @@ def test_failures_are_isolated(toys: None, capsys: pytest.CaptureFixture[str]) -
     assert main(["coverage", "torchvision"]) == 1
     out = capsys.readouterr().out
     assert "FAILED broken (cpu): TraceError" in out
-    assert "coverage torchvision: 1/2 run (cpu, meta), 1 failed" in out
+    assert "coverage torchvision: 1/2 = 50.0 % run (cpu, meta), 1 failed" in out
 
 
 def test_a_known_hole_is_explained_by_name(toys: None, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fxprof.commands.models import BUILT
 from fxprof.commands.output import show
 from fxprof.errors import InputError
 
@@ -49,9 +50,7 @@ def _add_inspect(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_matching(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "model", metavar="MODEL", help="a torchvision name, package.module:callable or path/to/file.py:callable"
-    )
+    parser.add_argument("model", metavar="MODEL", help=BUILT)
     parser.add_argument("file", metavar="FILE", help=_FILE)
     parser.add_argument("--prefix", default="auto", help="what to take off the checkpoint's names (default: auto)")
     parser.add_argument("--rename", action="append", metavar="HOW", help=_RENAME)
@@ -110,7 +109,7 @@ def _model(args: argparse.Namespace) -> nn.Module:
     from fxprof import zoo
 
     with zoo.search_path(args.model):
-        return zoo.build(args.model, device="cpu").model
+        return zoo.build(args.model, device="cpu", inputs=False).model
 
 
 def _matching(args: argparse.Namespace) -> dict[str, Any]:

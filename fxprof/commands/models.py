@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +16,12 @@ from fxprof.report import Report, TensorSpec
 if TYPE_CHECKING:
     from fxprof.zoo import Built
 
-MODEL = (
-    "a torchvision name (resnet50), package.module:callable, path/to/file.py:callable, "
-    "or a report saved with -o FILE.json"
+# What names a model; without saved reports, which are none to load weights into.
+BUILT = (
+    "a torchvision name (resnet50), timm:NAME, hf:MODEL_TYPE (of transformers, with overrides of its configuration: "
+    "'hf:llama?num_hidden_layers=2'), package.module:callable or path/to/file.py:callable"
 )
+MODEL = f"{BUILT}; or a report saved with -o FILE.json"
 _INPUT = re.compile(r"(?:([^\W\d]\w*)=)?\(?(\d{1,18}(?:[,x]\d{1,18})*),?\)?(?::(\w+))?")
 
 
@@ -62,8 +65,10 @@ def analyzed(model: str, given: list[tuple[str, TensorSpec]] | None = None, *, t
     from fxprof import zoo
 
     with zoo.search_path(model):
-        built = zoo.build(model)
+        built = zoo.build(model, inputs=not given)
         inputs, kwargs = inputs_of(built, given)
+        for name, why in built.left_out.items():
+            print(f"fxprof: {model} is counted without {name}: {why}", file=sys.stderr)
         if not inputs and not kwargs:
             raise InputError(f"{model} has no default input: add --input, for example --input 1,3,224,224")
         built.model.train(training)

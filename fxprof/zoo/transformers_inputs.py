@@ -1,0 +1,118 @@
+"""A default input for any transformers model, from its main input, its forward's signature and its configuration.
+
+What is passed: every argument that forward requires, the main input, and for each modality that the model names
+the argument that carries it, with what goes with that argument. How many tokens stand for one image or one sound is
+asked of the model itself, by shapes alone.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from fxprof.errors import FxprofError, InputError
+from fxprof.zoo.transformers_reader import Reader
+from fxprof.zoo.transformers_tensors import MAKERS
+
+# The arguments that may carry a modality: the first that forward takes does. Video only where there is no image.
+_CARRIERS = {
+    "text": ("input_ids",),
+    "image": ("pixel_values", "image_pixel_values", "flattened_patches", "image"),
+    "video": ("pixel_values_videos",),
+    "audio": ("input_features", "input_values", "audio_input_features"),
+    "time": ("past_values",),
+}
+# What goes with such an argument wherever forward takes it.
+_COMPANIONS = {
+    "pixel_values": (
+        "image_grid_thw", "grid_thw", "spatial_shapes", "pixel_position_ids", "image_position_ids", "aspect_ratio_ids",
+        "aspect_ratio_mask", "merge_sizes", "image_merge_sizes",
+    ),
+    "input_features": ("feature_attention_mask", "input_features_mask"),
+    "input_ids": ("bbox", "mm_token_type_ids"),
+}  # fmt: skip
+# Which tokens stand for what, and which method makes the features that take their place.
+_PLACEHOLDERS = {
+    "image": (("image_token_id", "image_token_index", "media_placeholder_token_id"), "get_image_features"),
+    "audio": (("audio_token_id", "audio_token_index"), "get_audio_features"),
+}
+
+
+def default_inputs(model: Any) -> tuple[dict[str, Any], dict[str, str]]:
+    """Arguments for forward by name, integer tensors and specs for what is floating; and what was left out, why."""
+    reader = Reader(model)
+    made = {name: MAKERS[name](reader) for name in _wanted(model) if name in MAKERS}
+    left_out: dict[str, str] = {}
+    for tokens, method in _PLACEHOLDERS.values() if "input_ids" in made else ():
+        token = next((t for name in tokens if (t := getattr(model.config, name, None)) is not None), None)
+        if token is None or not hasattr(model, method):
+            continue
+        accepted = inspect.signature(getattr(model, method)).parameters
+        given = {name: value for name, value in made.items() if name in accepted}
+        if not given:
+            continue
+        try:
+            made["input_ids"] = _with_placeholders(made["input_ids"], token, _features(model, method, given))
+        except FxprofError as err:  # as in default configurations whose parts do not fit together
+            made = {name: value for name, value in made.items() if name not in given}
+            left_out |= dict.fromkeys(given, str(err))
+    return made, left_out
+
+
+def _wanted(model: Any) -> list[str]:
+    """Names of the arguments to pass."""
+    taken = inspect.signature(model.forward).parameters
+    main = model.main_input_name
+    found = [*_required(model.forward), *([main] if isinstance(main, str) else main)]
+    modalities = model.input_modalities
+    modalities = (modalities,) if isinstance(modalities, str) else tuple(modalities)
+    for modality in modalities:
+        if modality != "video" or "image" not in modalities:
+            found += [name for name in _CARRIERS.get(modality, ()) if name in taken][:1]
+    for name in list(found):
+        found += _COMPANIONS.get(name, ())
+    for _, method in _PLACEHOLDERS.values():
+        found += _required(getattr(model, method, None))
+    if getattr(model.config, "is_encoder_decoder", False):
+        found += ["decoder_input_ids"]
+    return [name for name in dict.fromkeys(found) if name in taken]
+
+
+def _required(method: Any) -> list[str]:
+    """The arguments of a method that have no default."""
+    plain = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    parameters = inspect.signature(method).parameters if method is not None else {}
+    return [name for name, p in parameters.items() if p.default is p.empty and p.kind not in plain]
+
+
+def _with_placeholders(ids: Any, token: int, count: int) -> Any:
+    """Make room in the ids for one image or sound: as many of its tokens as the model makes features of it."""
+    import torch
+
+    return torch.cat([ids[:, :1], torch.full((1, count), token), ids[:, 1:]], dim=1)
+
+
+def _features(model: Any, method: str, given: dict[str, Any]) -> int:
+    """How many feature vectors ``model.method`` makes, by shapes alone.
+
+    Raises FxprofError where it makes none of these inputs, or none that fit between the embeddings of text.
+    """
+    from torch import nn
+
+    from fxprof.tracing import record
+
+    class Part(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, **kwargs: Any) -> Any:
+            found = getattr(self.model, method)(**kwargs)
+            return getattr(found, "pooler_output", found)
+
+    output = record(Part(), (), given).graph.find_nodes(op="output")[0]
+    shapes = [node.meta["tensor_meta"].shape for node in output.all_input_nodes]
+    width = model.get_input_embeddings().weight.shape[1]
+    if any(shape[-1] != width for shape in shapes):
+        raise InputError(f"{method} makes features of {shapes[0][-1]} numbers, the embeddings of text have {width}")
+    return sum(shape.numel() // shape[-1] for shape in shapes)
