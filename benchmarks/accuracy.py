@@ -18,8 +18,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import fxprof
 from benchmarks.options import add_models, add_out, write
-from benchmarks.progress import progress
 from benchmarks.zoos import ZOOS, built, chosen, tensors
+from fxprof.progress import progress
 from fxprof.report import OpProfile, Report, TensorSpec
 
 # Ops whose kernels the reference has no formula for, and which these are.
@@ -69,7 +69,7 @@ class Comparison:
 
 def run(zoo: str, models: Sequence[str]) -> list[Comparison]:
     """Compare every model, one after the other; a failure is a result."""
-    return [_compare(zoo, model) for model in progress(models)]
+    return [_compare(zoo, model) for model in progress(models, "model")]
 
 
 def _compare(zoo: str, model: str) -> Comparison:

@@ -22,9 +22,9 @@ from benchmarks import peers
 from benchmarks.cases import CASES
 from benchmarks.options import add_models, listed
 from benchmarks.peers import Answer
-from benchmarks.progress import progress
 from benchmarks.zoos import built
 from fxprof.errors import InputError
+from fxprof.progress import progress
 from fxprof.report import Report
 
 # The least share of models on which a convention must equal its tool.
@@ -65,7 +65,7 @@ def models() -> list[str]:
 def run(names: Sequence[str], tools: Sequence[str]) -> list[Compared]:
     """Compare every model with every tool; a failure is a result."""
     compared = []
-    for name in progress(names):
+    for name in progress(names, "model"):
         shape = built("torchvision", name, "meta").inputs[0].shape
         compared += compare(name, partial(_model, name), shape, tools)
     return compared

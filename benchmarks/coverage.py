@@ -17,10 +17,10 @@ from functools import partial
 import fxprof
 from benchmarks.isolated import each
 from benchmarks.options import add_limits, add_models, add_out, add_resume, limits, read, written
-from benchmarks.progress import progress
 from benchmarks.shrunken import own_forward
 from benchmarks.zoos import ZOOS, built, chosen, warm_up
 from fxprof.errors import InputError
+from fxprof.progress import progress
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,8 @@ def main(args: argparse.Namespace) -> bool:
     if todo:
         warm_up(args.zoo)
     results = each(partial(one, args.zoo), todo, limits(args), lambda job, why: Run(job[0], job[1], error=why))
-    fresh = list(progress(written(args.out, results, Run, append=args.resume and bool(before)), len(todo)))
+    kept = written(args.out, results, Run, append=args.resume and bool(before))
+    fresh = list(progress(kept, "model", lambda entry: entry.model, len(todo)))
     runs = {(entry.model, entry.device): entry for entry in [*before, *fresh]}
     printed, good = lines(args.zoo, [runs[job] for job in jobs])
     print("\n".join(printed))

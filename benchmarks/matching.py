@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from benchmarks.matching_pairs import Pair, pairs, renamed, same_eps, scrambled
 from benchmarks.options import add_models, add_out, write
-from benchmarks.progress import progress
 from fxprof.checkpoint.graph import describe
 from fxprof.checkpoint.matching import match_names
 from fxprof.checkpoint.names import TRACKED
 from fxprof.checkpoint.plan import Match, Plan, Target
 from fxprof.errors import InputError
+from fxprof.progress import progress
 from fxprof.records import Shape
 
 _TOLERANCE = 1e-3
@@ -49,7 +49,7 @@ def run(chosen: Sequence[str] | None = None, traced: bool = True) -> list[Matche
     """Match every pair in both orders, apply, compare outputs; then disturb the checkpoint."""
     wanted = [pair for pair in pairs() if not chosen or pair.name in chosen]
     by_name = {pair.name: pair for pair in wanted}
-    return [_one(by_name[name], traced) for name in progress([pair.name for pair in wanted])]
+    return [_one(by_name[name], traced) for name in progress([pair.name for pair in wanted], "pair")]
 
 
 def lines(results: Iterable[Matched]) -> tuple[list[str], bool]:

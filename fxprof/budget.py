@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from fxprof.errors import InputError
+from fxprof.measures import MEASURES, Measure
 from fxprof.report import ModuleProfile, Report
 from fxprof.units import parse
 
@@ -17,28 +18,21 @@ BLAMED = 5
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A number that can have a limit: of the report, of a module with all below it, and of a module by itself.
-
-    ``unit`` is what it is counted in; a peak is no sum over modules, so it has neither.
-    """
+    """A total that can have a limit; ``measure`` is the same of modules, where it is a sum over them."""
 
     title: str
-    unit: str
     total: Callable[[Report], int]
-    whole: Callable[[ModuleProfile], int] | None = None
-    own: Callable[[ModuleProfile], int] | None = None
+    measure: Measure | None = None
+    unit: str = ""
 
 
 METRICS: Mapping[str, Metric] = {
-    "macs": Metric("MACs", "", lambda r: r.macs, lambda m: m.macs, lambda m: m.own_cost.macs),
-    "flops": Metric("FLOPs", "", lambda r: r.flops, lambda m: m.flops, lambda m: m.own_cost.flops),
-    "params": Metric("Parameters", "", lambda r: r.params, lambda m: m.params, lambda m: m.own_params),
-    "activations": Metric(
-        "Activations", "elements", lambda r: r.activations, lambda m: m.activations,
-        lambda m: sum(op.activations for op in m.ops),
-    ),
-    "peak": Metric("Peak memory", "bytes", lambda r: r.peak_bytes),
-}  # fmt: skip
+    "macs": Metric("MACs", lambda report: report.macs, MEASURES["macs"]),
+    "flops": Metric("FLOPs", lambda report: report.flops, MEASURES["flops"]),
+    "params": Metric("Parameters", lambda report: report.params, MEASURES["params"]),
+    "activations": Metric("Activations", lambda report: report.activations, MEASURES["activations"]),
+    "peak": Metric("Peak memory", lambda report: report.peak_bytes, unit="bytes"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,20 +70,20 @@ def check(report: Report, budgets: Iterable[Budget]) -> list[Verdict]:
 def _verdicts(report: Report, budget: Budget) -> Iterator[Verdict]:
     metric = METRICS[budget.metric]
     if not budget.modules:
-        heavy = _peak_by_module(report) if metric.own is None else _own(report.root, metric.own)
+        heavy = _own(report.root, metric.measure) if metric.measure else _peak_by_module(report)
         yield Verdict(budget, None, metric.total(report), _heaviest(heavy))
         return
-    if metric.whole is None or metric.own is None:
+    if metric.measure is None:
         raise InputError(f"max-{budget.metric} is of the whole model, got one for the modules {budget.modules!r}")
     matching = [module for _, module in report.walk() if fnmatchcase(module.path, budget.modules)]
     if not matching:
         raise InputError(f"no module of {report.name} matches {budget.modules!r}, which max-{budget.metric} is for")
     for module in matching:
-        yield Verdict(budget, module.path, metric.whole(module), _heaviest(_own(module, metric.own)))
+        yield Verdict(budget, module.path, metric.measure.whole(module), _heaviest(_own(module, metric.measure)))
 
 
-def _own(root: ModuleProfile, own: Callable[[ModuleProfile], int]) -> dict[str, int]:
-    return {module.path: own(module) for _, module in root.walk()}
+def _own(root: ModuleProfile, measure: Measure) -> dict[str, int]:
+    return {module.path: measure.own(module) for _, module in root.walk()}
 
 
 def _heaviest(sizes: Mapping[str, int]) -> tuple[tuple[str, int], ...]:

@@ -68,6 +68,21 @@ def percentage(part: int, whole: int) -> str:
     return f"{sign}{tenths // 10:,}.{tenths % 10} %"
 
 
+def change(before: float, after: float) -> str:
+    """Write by how much something grew or shrank; only what stays the same prints ``0 %``.
+
+    >>> change(100, 150), change(3, 2), change(7, 7), change(0, 5), change(5, 0), change(100_000, 100_001)
+    ('+50.0 %', '-33.3 %', '0 %', 'new', 'gone', '+<0.1 %')
+    """
+    if before == after:
+        return "0 %"
+    if not before or not after:
+        return "gone" if before else "new"
+    tenths = round(abs(Fraction(after) - Fraction(before)) * 1000 / Fraction(before))
+    size = f"{tenths // 10:,}.{tenths % 10}" if tenths else "<0.1"
+    return f"{'+' if after > before else '-'}{size} %"
+
+
 def parse(text: str) -> int:
     """Read a count or a size: the inverse of the writers above, as far as rounding allows.
 

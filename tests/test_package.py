@@ -24,13 +24,13 @@ TORCH = (
 )  # fmt: skip
 # Lowest first: a module imports from its own layer or a lower one.
 LAYERS = (
-    ("fxprof.errors", "fxprof.units", "fxprof.version"),
+    ("fxprof.errors", "fxprof.units", "fxprof.version", "fxprof.progress"),
     ("fxprof.records", "fxprof.saved", "fxprof.liveness"),
     ("fxprof.checkpoint.plan", "fxprof.checkpoint.names"),
     ("fxprof.report",),
     (
-        "fxprof.rules", "fxprof.conventions", "fxprof.dataflow", "fxprof.budget", "fxprof.compare", "fxprof.sweep",
-        "fxprof.views",
+        "fxprof.rules", "fxprof.conventions", "fxprof.dataflow", "fxprof.measures", "fxprof.budget", "fxprof.compare",
+        "fxprof.sweep", "fxprof.views",
     ),
     ("fxprof.ops", "fxprof.binding", "fxprof.decompose", "fxprof.tracing", "fxprof.zoo", "fxprof.checkpoint"),
     ("fxprof.training", "fxprof.observed", "fxprof.modes", "fxprof.timing"),

@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from fxprof.checkpoint.progress import Progress
 from fxprof.errors import CheckpointError, InputError
+from fxprof.progress import bytes_bar
 
 RETRIES = 4
 TIMEOUT = 30.0  # seconds without a byte
@@ -156,11 +156,11 @@ def _extent(answer: Any, have: int) -> tuple[int, int | None]:
 
 def _copy(answer: Any, stream: IO[bytes], start: int, total: int | None, part: Path) -> None:
     done = start
-    with Progress(part.name.removesuffix(".part"), start, total) as progress:
+    with bytes_bar(part.name.removesuffix(".part"), start, total) as bar:
         while chunk := answer.read1(_CHUNK):  # what is there, so that a cut loses little
             stream.write(chunk)
             done += len(chunk)
-            progress.update(len(chunk))
+            bar.update(len(chunk))
     if total is not None and done < total:
         raise _CutError(f"{done} of {total} bytes came")
 

@@ -13,8 +13,9 @@ from typing import Any
 
 from fxprof.budget import METRICS, Budget, from_table, limit, merged
 from fxprof.budget import check as verdicts_of
-from fxprof.commands.models import add_model, counted
+from fxprof.commands.models import add_model, counted, saved
 from fxprof.commands.output import add_output, chosen_format, colour, emit, width
+from fxprof.compare import Comparison
 from fxprof.errors import InputError, UncountedError
 from fxprof.views import check as view
 from fxprof.views import notes
@@ -39,26 +40,27 @@ def add(commands: Any) -> None:
     parser.add_argument("--training", action="store_true", help="training mode, backward pass included")
     parser.add_argument("--strict", action="store_true", help="exit 1 unless every op is counted and no size assumed")
     for name, metric in METRICS.items():
-        form = "[GLOB=]N" if metric.whole else "N"
+        form = "[GLOB=]N" if metric.measure else "N"
         example = "such as 16GiB" if metric.unit == "bytes" else "such as 5G; with GLOB, of each module it matches"
         text = f"limit of {metric.title}, {example}"
         parser.add_argument(f"--max-{name}", action="append", default=[], metavar=form, help=text)
+    parser.add_argument("--baseline", metavar="FILE.json", help="a saved report: also print what changed since")
     add_output(parser, _FORMATS)
 
 
 def _check(args: argparse.Namespace) -> int:
     form = chosen_format(args)
     budgets = merged(_given(args), configured(Path()))
-    if not budgets:
+    if not budgets and not args.baseline:
         raise InputError('nothing to check: add --max-macs 5G, or max-macs = "5G" to [tool.fxprof] of pyproject.toml')
+    before = saved(args.baseline) if args.baseline else None
     report = counted(args)
     verdicts = verdicts_of(report, budgets)
-    if form == "json":
-        text = view.to_json(report, verdicts)
-    elif form == "markdown":
-        text = view.to_markdown(report, verdicts)
+    since = Comparison(("before", "now"), (before, report)) if before else None
+    if form == "table":
+        text = view.render(report, verdicts, since, width=width(args), colour=colour(args))
     else:
-        text = view.render(report, verdicts, width=width(args), colour=colour(args))
+        text = (view.to_markdown if form == "markdown" else view.to_json)(report, verdicts, since)
     emit(text, args.output)
     if args.strict and not report.exact:
         raise UncountedError(f"not exact: {' '.join(notes.inexact(report))}")

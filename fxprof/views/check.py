@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from fxprof.budget import METRICS, Verdict
+from fxprof.compare import Comparison
 from fxprof.report import Report
 from fxprof.units import grouped, percentage, share, short, short_bytes
-from fxprof.views import markdown, notes
+from fxprof.views import compare, markdown, notes
 from fxprof.views.grid import BOLD, DIM, GREEN, RED, YELLOW, grid, paint, painted
 from fxprof.views.listing import Column, inputs
 from fxprof.views.text import safe
@@ -21,37 +22,51 @@ _COLUMNS = [
 _BLAME = [Column("Module", name=True), Column("Holds", right=True), Column("Share", right=True)]
 
 
-def render(report: Report, verdicts: Sequence[Verdict], *, width: int | None = None, colour: bool = False) -> str:
-    """Render the verdicts, those to blame for what is over, and what makes a count uncertain."""
-    lines = grid(_COLUMNS, [_row(verdict) for verdict in verdicts], width)
-    title = f"{paint(safe(report.name), BOLD, on=colour)}: {safe(inputs(report))}"
-    codes = [(RED,) if verdict.over else (GREEN,) for verdict in verdicts]
-    parts = [title, "\n".join(painted(lines, codes.__getitem__, on=colour))]
+def render(
+    report: Report, verdicts: Sequence[Verdict], since: Comparison | None = None, *, width: int | None = None,
+    colour: bool = False,
+) -> str:  # fmt: skip
+    """Render the verdicts, those to blame for what is over, what makes a count uncertain, and what changed."""
+    parts = [f"{paint(safe(report.name), BOLD, on=colour)}: {safe(inputs(report))}"]
+    if verdicts:
+        lines = grid(_COLUMNS, [_row(verdict) for verdict in verdicts], width)
+        codes = [(RED,) if verdict.over else (GREEN,) for verdict in verdicts]
+        parts.append("\n".join(painted(lines, codes.__getitem__, on=colour)))
     for verdict in filter(_is_over, verdicts):
         blame = painted(grid(_BLAME, _blame(report, verdict), width), lambda _: (), on=colour)
         parts.append("\n".join([paint(safe(excess(report, verdict)), BOLD, on=colour), *blame]))
     if unsure := notes.inexact(report):
         parts.append("\n".join(paint(line, YELLOW, on=colour) for line in unsure))
-    parts.append(paint(summary(verdicts), DIM, on=colour))
+    if verdicts:
+        parts.append(paint(summary(verdicts), DIM, on=colour))
+    if since:
+        parts.append(compare.render(since, changed=True, width=width, colour=colour))
     return "\n\n".join(parts)
 
 
-def to_markdown(report: Report, verdicts: Sequence[Verdict]) -> str:
+def to_markdown(report: Report, verdicts: Sequence[Verdict], since: Comparison | None = None) -> str:
     """The same for a pull request."""
-    rows = [[markdown.code(first), *rest] for first, *rest in map(_row, verdicts)]
-    parts = [f"{markdown.code(report.name)}: {markdown.code(inputs(report))}", markdown.table(_COLUMNS, rows)]
+    parts = [f"{markdown.code(report.name)}: {markdown.code(inputs(report))}"]
+    if verdicts:
+        rows = [[markdown.code(first), *rest] for first, *rest in map(_row, verdicts)]
+        parts.append(markdown.table(_COLUMNS, rows))
     for verdict in filter(_is_over, verdicts):
         blame = [[markdown.code(path), *rest] for path, *rest in _blame(report, verdict)]
         parts += [markdown.sentence(excess(report, verdict)), markdown.table(_BLAME, blame)]
     if unsure := notes.inexact(report):
         parts.append("\n".join(f"- {markdown.sentence(line)}" for line in unsure))
-    return "\n\n".join([*parts, summary(verdicts)])
+    if verdicts:
+        parts.append(summary(verdicts))
+    if since:
+        parts.append(compare.to_markdown(since, changed=True))
+    return "\n\n".join(parts)
 
 
-def to_json(report: Report, verdicts: Sequence[Verdict]) -> str:
+def to_json(report: Report, verdicts: Sequence[Verdict], since: Comparison | None = None) -> str:
     """The same as data."""
     entries = [{**asdict(verdict), "over": verdict.over} for verdict in verdicts]
-    return json.dumps({"name": report.name, "exact": report.exact, "budgets": entries}, indent=2)
+    data = {"name": report.name, "exact": report.exact, "budgets": entries}
+    return json.dumps({**data, "changes": compare.data(since)} if since else data, indent=2)
 
 
 def excess(report: Report, verdict: Verdict) -> str:

@@ -1,0 +1,66 @@
+"""``fxprof compare A B ...``: models or saved reports side by side, and the modules that differ."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fxprof.commands.models import MODEL, add_inputs, counted, natural
+from fxprof.commands.output import add_output, chosen_format, colour, emit, width
+from fxprof.compare import Comparison, labels
+from fxprof.errors import InputError
+from fxprof.measures import MEASURES
+from fxprof.progress import progress
+from fxprof.views import compare as view
+from fxprof.views.pages import compare_page
+
+_FORMATS: dict[str, Callable[..., str]] = {
+    "table": view.render, "markdown": view.to_markdown, "csv": view.to_csv, "html": compare_page, "json": view.to_json,
+}  # fmt: skip
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser's."""
+    parser = commands.add_parser(
+        "compare", help="put models side by side, and list the modules that differ",
+        description="Put models, or saved reports of one model before and after a change, side by side. Modules are "
+        "matched by path; their differences add up to those of the totals.",
+    )  # fmt: skip
+    parser.set_defaults(run=_compare)
+    parser.add_argument("models", metavar="MODEL", nargs="+", help=f"two or more, each {MODEL}")
+    add_inputs(parser)
+    parser.add_argument("--training", action="store_true", help="training mode, backward pass included")
+    parser.add_argument("--depth", type=natural, metavar="N", help="the modules at depth N, with all below them")
+    parser.add_argument("--top", type=natural, metavar="N", help="the N modules that differ most, and the rest's sum")
+    parser.add_argument(
+        "--metric", action="append", choices=tuple(MEASURES), default=[], dest="measures",
+        help="what to compare modules by; repeat for more (default: all)",
+    )  # fmt: skip
+    add_output(parser, _FORMATS)
+
+
+def _compare(args: argparse.Namespace) -> int:
+    form = chosen_format(args)
+    options: dict[str, Any] = {"depth": args.depth}
+    if form == "json" and (args.top is not None or args.measures):
+        raise InputError("json has every module and every measure that differs: leave out --top and --metric")
+    if form != "json":
+        options |= {"top": args.top, "measures": args.measures}
+    if form == "table":
+        options |= {"width": width(args), "colour": colour(args)}
+    emit(_FORMATS[form](_compared(args), **options), args.output)
+    return 0
+
+
+def _compared(args: argparse.Namespace) -> Comparison:
+    if len(args.models) < 2:
+        raise InputError(f"compare takes two or more models or saved reports, got {args.models[0]!r} only")
+    reports = []
+    for model in progress(args.models, "model"):
+        saved = model.endswith(".json")
+        given = {"inputs": None, "training": False} if saved else {"inputs": args.inputs, "training": args.training}
+        reports.append(counted(argparse.Namespace(model=model, **given)))
+    names = [report.name for report in reports]
+    return Comparison(labels(names, [Path(model).name for model in args.models], args.models), tuple(reports))
