@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import fxprof.cli
@@ -30,6 +30,7 @@ max-macs = "20k"
 """
 
 
+@settings(max_examples=50)
 @given(reports(), st.sampled_from(sorted(METRICS)))
 def test_a_limit_is_exceeded_only_above_it(report: Report, metric: str) -> None:
     """A budget of exactly what is used is kept, and one below that is not."""
@@ -39,6 +40,7 @@ def test_a_limit_is_exceeded_only_above_it(report: Report, metric: str) -> None:
     assert check(report, [Budget(metric, used - 1)])[0].over
 
 
+@settings(max_examples=50)
 @given(reports(), st.sampled_from(sorted(METRICS)))
 def test_those_to_blame_are_parts_of_what_is_used(report: Report, metric: str) -> None:
     """Modules to blame are disjoint parts, largest first; up to five of them they are all of it."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fxprof.cli
@@ -39,6 +39,7 @@ def pair(before: Report, after: Report) -> Comparison:
     return Comparison(("before", "after"), (before, after))
 
 
+@settings(max_examples=40)
 @given(st.lists(reports(), min_size=2, max_size=3), st.integers(0, 4))
 def test_parts_add_up_to_the_totals(some: list[Report], depth: int) -> None:
     """At any depth, the differences of the parts are those of the totals, whatever the models."""
@@ -51,6 +52,7 @@ def test_parts_add_up_to_the_totals(some: list[Report], depth: int) -> None:
             assert difference == getattr(report, name) - first
 
 
+@settings(max_examples=40)
 @given(st.lists(reports(), min_size=2, max_size=2), st.integers(0, 3), st.integers(0, 3))
 def test_cut_listings_keep_the_sums(some: list[Report], depth: int, top: int) -> None:
     """What ``top`` hides is in the last lines; each measure's lines add up to the difference of its total."""
@@ -61,6 +63,7 @@ def test_cut_listings_keep_the_sums(some: list[Report], depth: int, top: int) ->
         assert sum(line.difference for line in lines if line.title == measure.title) == whole
 
 
+@settings(max_examples=40)
 @given(reports(), st.integers(0, 3))
 def test_the_same_report_has_no_parts(report: Report, depth: int) -> None:
     """A report compared with itself differs nowhere."""
