@@ -14,9 +14,7 @@ T = TypeVar("T")
 DELAY = 2.0  # seconds
 
 
-def progress(
-    items: Iterable[T], unit: str, name: Callable[[T], str] = str, total: int | None = None
-) -> Iterator[T]:
+def progress(items: Iterable[T], unit: str, name: Callable[[T], str] = str, total: int | None = None) -> Iterator[T]:
     """Yield the items; once that takes longer, show how many of ``total`` are done and which one is running."""
     from tqdm import tqdm
 
