@@ -110,7 +110,10 @@ class Series:
 
 @dataclass(frozen=True)
 class Chart:
-    """Lines or points over two axes; the arrow keys walk from point to point."""
+    """Lines or points over two axes; the arrow keys walk from point to point.
+
+    ``mark`` asks the reader for an x by this name, and says how much of the sum of all y lies left of it.
+    """
 
     title: str
     series: Sequence[Series]
@@ -118,6 +121,7 @@ class Chart:
     y: Axis
     lines: bool = True
     note: str = ""
+    mark: str = ""
 
     kind = "chart"
 

@@ -52,13 +52,16 @@ def _figures(report: Report) -> Figures:
         Figure("Parameters", report.params, of="elements", leads=True),
         Figure("Activations", report.activations, of="elements", leads=True),
         Figure("Peak memory", report.peak_bytes, "bytes", "bytes", leads=True),
-        Figure("Trainable parameters", report.trainable_params),
-        Figure("Unused parameters", report.unused_params),
+        Figure("Trainable", report.trainable_params, of="parameters"),
+        Figure("Unused", report.unused_params, of="parameters"),
         Figure("Buffers", report.buffers, of="elements"),
+        Figure("Buffer bytes", report.buffer_bytes, "bytes"),
         Figure("Parameter bytes", report.param_bytes, "bytes"),
         Figure("Activation bytes", report.activation_bytes, "bytes"),
         Figure("Bytes accessed", report.bytes_accessed, "bytes"),
-        Figure("Intensity", report.intensity, "ratio", "FLOPs per byte accessed"),
+        Figure("Intensity", report.intensity, "ratio", "FLOPs/byte accessed"),
+        Figure("Modules", len(report.modules)),
+        Figure("Op calls", len(report.ops)),
     )
     return Figures("Totals", figures)
 
@@ -93,15 +96,15 @@ def _modules(report: Report, nodes: Sequence[Node]) -> Table:
     columns = [
         Column("Module", [node.name for node in nodes]),
         Column("Type", [node.type for node in nodes]),
-        Column("Parameters", [node["params"] for node in nodes], "count"),
         Column("MACs", macs, "count"),
         Column("of MACs", macs, "share", whole=report.macs),
         Column("FLOPs", [node["flops"] for node in nodes], "count"),
+        Column("Parameters", [node["params"] for node in nodes], "count"),
         Column("Activations", [node["activations"] for node in nodes], "count", "elements that take new memory"),
         Column("Bytes accessed", [node["bytes_accessed"] for node in nodes], "count"),
-        Column("Calls", [node.calls for node in nodes], "count"),
         Column("Output", [node.output for node in nodes], note="what its first call returned"),
         Column("Source", [node.source for node in nodes], "source", "the line of the first op that ran in it"),
+        Column("Calls", [node.calls for node in nodes], "count"),
     ]
     depths, paths = [node.depth for node in nodes], [node.path for node in nodes]
     return Table("Modules", columns, "A row holds everything below it.", depths, paths, fitting_depth(report))
@@ -146,10 +149,10 @@ def _numbers(report: Report, found: Sequence[Row]) -> list[Column]:
     """The columns that add up to the totals."""
     macs = [row.macs if row.counted else None for row in found]
     return [
-        Column("Parameters", [row.params for row in found], "count", added=True),
         Column("MACs", macs, "count", added=True),
         Column("of MACs", macs, "share", whole=report.macs),
         Column("FLOPs", [row.flops if row.counted else None for row in found], "count", added=True),
+        Column("Parameters", [row.params for row in found], "count", added=True),
         Column("Activations", [row.activations for row in found], "count", "elements that take new memory", added=True),
     ]
 
@@ -166,11 +169,11 @@ def _intensity(report: Report) -> Chart:
         [op.module for op in ops],
     )
     note = (
-        "Ops with MACs. To the right an op computes more per byte it moves: left of a device's FLOP/s divided by its "
-        "bytes/s, memory is the limit; right of it, arithmetic."
+        "Every op with MACs, by what it computes per byte it moves. Left of a device's ridge, its FLOP/s divided by "
+        "its bytes/s, memory is the limit; right of it, arithmetic."
     )
-    x, y = Axis("FLOPs per byte accessed", "ratio", log=True), Axis("MACs of one call", log=True)
-    return Chart("Arithmetic intensity", [series], x, y, lines=False, note=note)
+    x, y = Axis("FLOPs per byte accessed", "ratio", log=True), Axis("MACs", log=True)
+    return Chart("Arithmetic intensity", [series], x, y, lines=False, note=note, mark="Ridge, in FLOPs per byte")
 
 
 def _gaps(report: Report) -> list[Table]:

@@ -3,6 +3,7 @@
 const BAR = 26; // pixels
 const DEEPEST = 14; // levels in view
 const NARROW = 2; // pixels: what is narrower is drawn together with its neighbours
+const ROOMY = 30; // pixels: from here on, children that are alike are drawn one by one
 
 function icicle(place, data) {
   const names = decoded(data.names);
@@ -12,6 +13,7 @@ function icicle(place, data) {
   const parents = parentsOf(data.depths);
   const children = names.map(() => []);
   parents.forEach((parent, node) => parent >= 0 && children[parent].push(node));
+  const kinds = kindsOf();
   const most = data.shade.reduce((a, b) => Math.max(a, b), 1);
 
   const area = place.querySelector(".drawing");
@@ -24,6 +26,19 @@ function icicle(place, data) {
   const value = (node) => measures[state.measure].values[node];
   const weight = (node) => measures[state.measure].numbers[node];
 
+  // Two nodes of one kind look the same all the way down: types, values, and the names below.
+  function kindsOf() {
+    const seen = new Map();
+    const found = new Array(names.length);
+    for (let node = names.length - 1; node >= 0; node--) {
+      const numbers = measures.map((measure) => measure.values[node]);
+      const key = JSON.stringify([types[node], numbers, children[node].map((child) => [names[child], found[child]])]);
+      if (!seen.has(key)) seen.set(key, seen.size);
+      found[node] = seen.get(key);
+    }
+    return found;
+  }
+
   function above(node) {
     const line = [];
     for (let at = node; at >= 0; at = parents[at]) line.unshift(at);
@@ -33,29 +48,41 @@ function icicle(place, data) {
   // The bars in view: the way to the root of the view in full width, then what lies below it.
   function bars(width) {
     const line = above(state.root).slice(-Math.max(1, levels - 3));
-    const found = line.map((node, level) => ({ node, level, left: 0, right: width, many: 0 }));
+    const found = line.map((node, level) => ({ node, level, left: 0, right: width, many: 0, times: 1, alike: 1 }));
     const stack = weight(state.root) ? [found[found.length - 1]] : [];
     while (stack.length) {
       const bar = stack.pop();
       if (bar.level + 1 >= levels) continue;
       const scale = (bar.right - bar.left) / weight(bar.node);
+      const level = bar.level + 1;
       let left = bar.left;
       let small = null;
-      for (const node of children[bar.node]) {
-        const right = left + weight(node) * scale;
+      for (let at = 0; at < children[bar.node].length;) {
+        const node = children[bar.node][at];
+        const alike = weight(node) * scale < ROOMY ? alikeFrom(bar.node, at) : 1;
+        const right = left + alike * weight(node) * scale;
         if (right - left >= NARROW) {
-          const child = { node, level: bar.level + 1, left, right, many: 0 };
+          const child = { node, level, left, right, many: 0, times: bar.times * alike, alike };
           found.push(child);
           stack.push(child);
           small = null;
         } else if (right > left) {
-          if (small) Object.assign(small, { right, many: small.many + 1 });
-          else found.push(small = { node, level: bar.level + 1, left, right, many: 1 });
+          if (small) Object.assign(small, { right, many: small.many + alike });
+          else found.push(small = { node, level, left, right, many: alike, times: 1, alike: 1 });
         }
         left = right;
+        at += alike;
       }
     }
     return found;
+  }
+
+  // How many children in a row are alike; two are still drawn one by one.
+  function alikeFrom(parent, at) {
+    const row = children[parent];
+    let end = at + 1;
+    while (end < row.length && kinds[row[end]] === kinds[row[at]]) end += 1;
+    return end - at > 2 ? end - at : 1;
   }
 
   // -- words ------------------------------------------------------------------------------------
@@ -63,9 +90,11 @@ function icicle(place, data) {
   function tell(node) {
     const measure = measures[state.measure];
     const brief = measure.unit === "bytes" ? ` (${shortBytes(value(node))})` : "";
-    const part = Number(value(0)) ? `, ${share(value(node), value(0))} of the model` : "";
+    const times = state.bars.find((bar) => bar.node === node && !bar.many)?.times ?? 1;
+    const part = Number(value(0)) ? `, ${share(BigInt(value(node)) * BigInt(times), value(0))} of the model` : "";
     const name = (paths[node] || names[0]) + (names[node] === "(own)" ? " (own)" : "");
-    return [name, types[node], `${grouped(value(node))} ${measure.of}${brief}${part}`, `${WRITE.ratio(data.shade[node])} ${data.shading}`]
+    const alike = times > 1 ? `and ${grouped(times - 1)} alike` : "";
+    return [`${name} ${alike}`.trim(), types[node], `${grouped(value(node))} ${measure.of}${brief}${alike && " each"}${part}`, `${WRITE.ratio(data.shade[node])} ${data.shading}`]
       .filter(Boolean).join(" · ");
   }
 
@@ -112,9 +141,11 @@ function icicle(place, data) {
   }
 
   function label(bar, room) {
-    const name = names[bar.node];
+    const siblings = children[parents[bar.node]];
+    const name = bar.alike === 1 ? names[bar.node]
+      : `${names[bar.node]} … ${names[siblings[siblings.indexOf(bar.node) + bar.alike - 1]]}   ${grouped(bar.alike)} alike`;
     if (room < Math.min(40, name.length * 6)) return "";
-    const full = Number(value(0)) ? `${name}   ${share(value(bar.node), value(0))}` : name;
+    const full = Number(value(0)) ? `${name}   ${share(BigInt(value(bar.node)) * BigInt(bar.times), value(0))}` : name;
     return room >= full.length * 6.5 ? full : name;
   }
 
@@ -150,10 +181,10 @@ function icicle(place, data) {
 
   function zoom(node) {
     state.root = node;
-    at(node);
     scope.set(paths[node]);
     way();
     again();
+    at(node);
   }
 
   const below = () => children[state.cursor].find((child) => state.bars.some((bar) => bar.node === child && !bar.many));
@@ -189,8 +220,8 @@ function icicle(place, data) {
   for (const choice of place.querySelectorAll("input[type=radio]")) {
     choice.addEventListener("change", () => {
       state.measure = Number(choice.value);
-      at(state.cursor);
       again();
+      at(state.cursor);
     });
   }
   const first = new Map(paths.map((path, node) => [path, node]).reverse());

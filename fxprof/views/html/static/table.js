@@ -10,13 +10,15 @@ function listing(place, data) {
   const depths = data.depths;
   const count = columns[0].values.length;
   const parents = parentsOf(depths);
-  const open = new Uint8Array(count).map((_, row) => depths[row] < data.opened);
+  const opened = () => new Uint8Array(count).map((_, row) => depths[row] < data.opened);
+  let open = opened();
   const folds = new Uint8Array(count);
   for (const parent of parents) if (parent >= 0) folds[parent] = 1;
 
   const table = place.querySelector("table");
   const body = table.tBodies[0];
   const box = place.querySelector(".window");
+  const unfold = place.querySelector(".unfold");
   const filter = place.querySelector("input[type=search]");
   const said = place.querySelector("output");
   const heads = [...table.tHead.rows[0].cells];
@@ -44,9 +46,9 @@ function listing(place, data) {
   function compare(a, b) {
     const values = columns[state.sort].values;
     const [one, two] = state.down ? [values[b], values[a]] : [values[a], values[b]];
-    if (worded(columns[state.sort])) return one.localeCompare(two, "en", { numeric: true }) || a - b;
-    // What has no number comes last either way.
+    // What has no value comes last either way.
     if (one === null || two === null) return (values[a] === null) - (values[b] === null) || a - b;
+    if (worded(columns[state.sort])) return one.localeCompare(two, "en", { numeric: true }) || a - b;
     return Number(one) - Number(two) || a - b;
   }
 
@@ -57,8 +59,8 @@ function listing(place, data) {
     state.rows = state.flat ? found : unfolded(found);
     state.wide = "";
     const total = `${count.toLocaleString("en-US")} rows`;
-    const note = scope.path && paths.length ? ` in ${scope.path}` : "";
-    said.value = found.length === count && !note ? total : `${found.length.toLocaleString("en-US")} of ${total}${note}`;
+    const note = !scope.path ? "" : paths.length ? ` in ${scope.path}` : " of the whole model";
+    said.value = found.length === count ? total + note : `${found.length.toLocaleString("en-US")} of ${total}${note}`;
     add(found);
     state.cursor = Math.max(0, Math.min(state.cursor, state.rows.length - 1));
     draw();
@@ -139,7 +141,7 @@ function listing(place, data) {
     }
     if (at === 0 && depths.length) {
       const name = state.flat && paths[row] ? paths[row] + (text === "(own)" ? " (own)" : "") : text;
-      if (!state.flat) made.style.setProperty("--depth", depths[row]);
+      if (!state.flat) made.style.setProperty("--depth", depths[row] - depths[state.rows[0]]);
       made.title = paths[row] || text;
       if (!state.flat) made.append(element("span", { class: folds[row] ? "fold" : "leaf", "aria-hidden": "true" }));
       made.append(name);
@@ -180,7 +182,16 @@ function listing(place, data) {
     return true;
   }
 
+  function unfoldAll(wanted) {
+    open = wanted ? new Uint8Array(count).fill(1) : opened();
+    unfold.textContent = wanted ? "Fold" : "Unfold all";
+    unfold.setAttribute("aria-pressed", wanted);
+    arrange();
+  }
+  unfold?.addEventListener("click", () => unfoldAll(unfold.getAttribute("aria-pressed") !== "true"));
+
   const KEYS = {
+    "*": () => unfold && unfoldAll(true),
     ArrowDown: () => go(state.cursor + 1),
     ArrowUp: () => go(state.cursor - 1),
     PageDown: () => go(state.cursor + 15),
@@ -226,9 +237,31 @@ function listing(place, data) {
   });
   box.addEventListener("scroll", () => requestAnimationFrame(draw), { passive: true });
   new ResizeObserver(draw).observe(box);
-  scope.followers.push(arrange);
+  scope.followers.push((path) => {
+    const row = depths.length ? paths.indexOf(path) : -1;
+    if (row >= 0) open[row] = 1;
+    box.scrollTop = 0;
+    state.cursor = 0;
+    arrange();
+  });
   theme.followers.push(draw);
+  // Columns keep their widths while rows come and go.
+  columns.forEach((column, at) => {
+    const shown = column.values.reduce((most, value) => Math.max(most, room(column, value)), 0);
+    const indent = at || !depths.length ? 0 : 2 * depths.reduce((a, b) => Math.max(a, b), 0) + 2;
+    heads[at].style.minWidth = `calc(${Math.min(38, shown + indent)}ch + 16px)`;
+  });
   arrange();
+}
+
+// Letters that a value takes, without writing it out: digits and the commas between them.
+function room({ kind }, value) {
+  if (value === null || kind === "share") return 1;
+  if (kind === "text") return value.length * 0.9;
+  if (kind === "source") return WRITE.source(value).length * 0.9;
+  if (kind === "ratio") return WRITE.ratio(value).length;
+  const digits = typeof value === "string" ? value.length : Math.floor(Math.log10(Math.abs(value) || 1)) + 1;
+  return digits + Math.floor((digits - 1) / 3) * 0.4;
 }
 
 // Rows come parents first, so the parent is the last row seen one level up.
