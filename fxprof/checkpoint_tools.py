@@ -10,6 +10,7 @@ from torch import nn
 from fxprof.checkpoint.loading import load
 from fxprof.checkpoint.result import Result
 from fxprof.complexity import compute_model_complexity
+from fxprof.views.text import safe
 
 __all__ = ["compute_model_complexity", "load_pretrained_weights"]
 
@@ -38,4 +39,4 @@ def load_pretrained_weights(model: nn.Module, path: str | os.PathLike[str], verb
 
 
 def _listed(title: str, names: Iterable[str]) -> str:
-    return "\n".join([title, *(f"  {name}" for name in names)])
+    return "\n".join([title, *(f"  {safe(name)}" for name in names)])

@@ -8,10 +8,13 @@
       UncountedError            strict=True and something has no exact count
       CheckpointError           a checkpoint cannot be read, matched or applied; the model is as before
 
-A message states what must hold, what was got, where, and what to do next.
+A message states what must hold, what was got, where, and what to do next. What is said about an input or a
+checkpoint quotes names that come from anywhere: it is one line without control characters.
 """
 
 from __future__ import annotations
+
+from fxprof.views.text import safe
 
 
 class FxprofError(Exception):
@@ -20,6 +23,9 @@ class FxprofError(Exception):
 
 class InputError(FxprofError):
     """An argument, a model string, an input or a file is not what it must be."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(safe(message))
 
 
 class TraceError(FxprofError):
@@ -40,3 +46,6 @@ class UncountedError(FxprofError):
 
 class CheckpointError(FxprofError):
     """A checkpoint cannot be read, matched or applied; the model and the file are as they were."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(safe(message))

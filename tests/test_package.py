@@ -24,7 +24,7 @@ TORCH = (
 )  # fmt: skip
 # Lowest first: a module imports from its own layer or a lower one.
 LAYERS = (
-    ("fxprof.errors", "fxprof.units", "fxprof.version", "fxprof.progress"),
+    ("fxprof.errors", "fxprof.units", "fxprof.version", "fxprof.progress", "fxprof.views.text"),
     ("fxprof.records", "fxprof.saved", "fxprof.liveness"),
     ("fxprof.checkpoint.plan", "fxprof.checkpoint.names"),
     ("fxprof.report",),

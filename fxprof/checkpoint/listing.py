@@ -10,6 +10,7 @@ from tabulate import tabulate
 
 from fxprof.records import TensorSpec
 from fxprof.units import grouped, short_bytes
+from fxprof.views.text import listed, safe
 
 if TYPE_CHECKING:
     from fxprof.checkpoint.reading import Checkpoint
@@ -20,17 +21,16 @@ _NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
 def listing(checkpoint: Checkpoint) -> str:
     """The checkpoint as text."""
     specs, held = checkpoint.specs, checkpoint.container
-    where = f", {'.'.join(held.path)} in it" if held.path else ""
-    head = f"{checkpoint.path or 'in memory'} ({checkpoint.format}{where})"
-    rows = [(name, str(spec), grouped(spec.numel * times)) for name, spec, times in group(specs)]
+    where = f", {safe('.'.join(held.path))} in it" if held.path else ""
+    head = f"{safe(str(checkpoint.path or 'in memory'))} ({checkpoint.format}{where})"
+    rows = [(safe(name), str(spec), grouped(spec.numel * times)) for name, spec, times in group(specs)]
     table = tabulate(rows, ("tensor", "shape", "elements"), disable_numparse=True, colalign=("left", "left", "right"))
     lines = [head, "", table, "", totals(specs.values())]
     if held.alternatives:
-        others = ", ".join(f"{name or 'the outermost dict'} ({count})" for name, count in held.alternatives.items())
-        lines.append(f"other tensors, with container=: {others}")
+        others = [f"{name or 'the outermost dict'} ({count})" for name, count in held.alternatives.items()]
+        lines.append(f"other tensors, with container=: {listed(others, 12)}")
     if held.extras:
-        shown = ", ".join(held.extras[:12]) + (f" and {len(held.extras) - 12} more" if len(held.extras) > 12 else "")
-        lines.append(f"also in it: {shown}")
+        lines.append(f"also in it: {listed(held.extras, 12)}")
     return "\n".join(lines)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -115,31 +115,80 @@ class Plan:
         """Read what ``to_dict`` wrote. Raises InputError on anything else."""
         if not isinstance(data, Mapping) or data.get("format") != FORMAT:
             raise InputError(f"a saved plan must have format {FORMAT}; make it again with fxprof match")
-        try:
-            return cls(
-                matches=tuple(
-                    Match(m["target"], _key(m["source"]), m["how"], m["sure"], m["reason"]) for m in data["matches"]
-                ),
-                missing_keys=tuple(data["missing_keys"]),
-                unexpected_keys=tuple(data["unexpected_keys"]),
-                mismatched_keys={k: (tuple(a), tuple(b)) for k, (a, b) in data["mismatched_keys"].items()},
-                ambiguous={key: tuple(found) for key, found in data["ambiguous"].items()},
-                container=Container(
-                    tuple(data["container"]["path"]),
-                    dict(data["container"]["alternatives"]),
-                    tuple(data["container"]["extras"]),
-                ),
-                prefix=data["prefix"],
-                coverage=Coverage(**data["coverage"]),
-                notes=tuple(data["notes"]),
-                excluded=tuple(data["excluded"]),
-                mismatched_sources=dict(data.get("mismatched_sources", {})),
-                tied=dict(data.get("tied", {})),
-                repeats=dict(data.get("repeats", {})),
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as err:
-            raise InputError(f"a saved plan must hold what Plan.to_dict writes: {type(err).__name__} {err}") from err
+        found = {}
+        for name, read in _READERS.items():
+            try:
+                found[name] = read(data.get(name, {}) if name in _LATER else data[name])
+            except (KeyError, TypeError, ValueError, AttributeError) as err:
+                raise InputError(
+                    f"a saved plan must hold {name!r} as Plan.to_dict writes it: {type(err).__name__} {err}"
+                ) from err
+        return cls(**found)
 
 
-def _key(source: Any) -> str | tuple[str, ...]:
-    return source if isinstance(source, str) else tuple(source)
+# -- reading a saved plan, which may have been edited by hand --------------------------------------
+
+
+def _matches(data: Any) -> tuple[Match, ...]:
+    return tuple(map(_match, _of((list, tuple), data)))
+
+
+def _match(data: Mapping[str, Any]) -> Match:
+    source = data["source"]
+    key = source if isinstance(source, str) else _texts(source)
+    return Match(_text(data["target"]), key, _text(data["how"]), _of(bool, data["sure"]), _text(data["reason"]))
+
+
+def _container(data: Mapping[str, Any]) -> Container:
+    others = {_text(name): _count(count) for name, count in data["alternatives"].items()}
+    return Container(_texts(data["path"]), others, _texts(data["extras"]))
+
+
+def _coverage(data: Mapping[str, Any]) -> Coverage:
+    shares = [float(_of((int, float), data[side])) for side in ("model", "checkpoint")]
+    return Coverage(*(_count(data[f"{side}tensors"]) for side in ("", "model_", "checkpoint_")), *shares)
+
+
+def _shapes(data: Mapping[str, Any]) -> dict[str, tuple[Shape, Shape]]:
+    return {_text(name): (_shape(mine), _shape(theirs)) for name, (mine, theirs) in data.items()}
+
+
+def _candidates(data: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    return {_text(name): _texts(found) for name, found in data.items()}
+
+
+def _names(data: Mapping[str, Any]) -> dict[str, str]:
+    return {_text(key): _text(value) for key, value in data.items()}
+
+
+def _texts(values: Any) -> tuple[str, ...]:
+    return tuple(map(_text, _of((list, tuple), values)))
+
+
+def _text(value: Any) -> str:
+    found: str = _of(str, value)
+    return found
+
+
+def _shape(values: Any) -> Shape:
+    return tuple(map(_count, _of((list, tuple), values)))
+
+
+def _count(value: Any) -> int:
+    found: int = _of(int, value)
+    return found
+
+
+def _of(kind: Any, value: Any) -> Any:
+    """The value, if it is of the kind that ``to_dict`` writes there."""
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise TypeError(f"got {repr(value)[:60]}")
+    return value
+
+
+_READERS: Mapping[str, Callable[[Any], Any]] = {
+    "matches": _matches, "missing_keys": _texts, "unexpected_keys": _texts, "mismatched_keys": _shapes,
+    "ambiguous": _candidates, "container": _container, "prefix": _text, "coverage": _coverage, "notes": _texts,
+    "excluded": _texts, "mismatched_sources": _names, "tied": _names, "repeats": _names,
+}  # fmt: skip
+_LATER = ("mismatched_sources", "tied", "repeats")  # may be missing

@@ -25,7 +25,7 @@ class Change:
     text: str
 
     def __str__(self) -> str:
-        return f"{self.target}: {self.text}"
+        return f"{safe(self.target)}: {safe(self.text)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,5 +135,5 @@ def grouped(changes: tuple[Change, ...]) -> list[str]:
     """One line per text, with the tensors it holds for."""
     tensors: dict[str, list[str]] = {}
     for change in changes:
-        tensors.setdefault(change.text, []).append(safe(change.target))
-    return [f"{text}: {listed(names, 3)}" for text, names in tensors.items()]
+        tensors.setdefault(change.text, []).append(change.target)
+    return [f"{safe(text)}: {listed(names, 3)}" for text, names in tensors.items()]

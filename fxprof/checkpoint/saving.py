@@ -129,15 +129,16 @@ def _check_dense(name: str, tensor: Tensor) -> None:
 
 
 def _json(name: str, value: Any) -> str:
+    cause = None
     try:
         text = json.dumps(value, allow_nan=False)
         if json.loads(text) == value:
             return text
-    except (TypeError, ValueError, RecursionError):
-        pass
+    except (TypeError, ValueError, RecursionError) as err:
+        cause = err
     raise CheckpointError(
         f"safetensors keeps extras as JSON, and {name!r} ({type(value).__name__}) would not come back as it is: use .pt"
-    )
+    ) from cause
 
 
 def _write_safetensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:

@@ -29,12 +29,12 @@ def fit(name: str, width: int) -> str:
 
 
 def listed(names: Iterable[str], limit: int = 5) -> str:
-    """Join the first few and count the rest.
+    r"""Join the first few, safe to print, and count the rest.
 
-    >>> listed("abcdefg", 3)
-    'a, b, c and 4 more'
+    >>> listed("abcdefg", 3), listed(["a\r"])
+    ('a, b, c and 4 more', 'a\\r')
     """
     names = list(names)
     hidden = len(names) - limit
-    shown = ", ".join(names[:limit])
+    shown = ", ".join(map(safe, names[:limit]))
     return f"{shown} and {hidden:,} more" if hidden > 0 else shown

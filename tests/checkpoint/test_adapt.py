@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, linear, multi_head_attention_forward
 
 from fxprof.checkpoint import adapt
+from fxprof.checkpoint.loading import load
 from fxprof.errors import CheckpointError
 
 sizes = st.integers(1, 5)
@@ -211,7 +212,9 @@ def test_misfits_are_refused(call: object, message: str) -> None:
 
 
 def test_adapted_weights_fit_their_modules() -> None:
-    """A stem for one channel loads into a module for one channel."""
-    conv = nn.Conv2d(1, 4, 3)
-    with torch.no_grad():
-        conv.weight.copy_(adapt.first_conv(torch.randn(4, 3, 3, 3), 1))
+    """A stem for one channel gives for a grey picture what the stem for three gives for it in colours."""
+    torch.manual_seed(0)
+    three, one = nn.Conv2d(3, 4, 3), nn.Conv2d(1, 4, 3)
+    load(one, three.state_dict(), adapt="first-conv")
+    grey = torch.randn(2, 1, 8, 8)
+    torch.testing.assert_close(one(grey), three(grey.expand(-1, 3, -1, -1)))

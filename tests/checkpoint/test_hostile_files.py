@@ -12,8 +12,13 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
+from fxprof.checkpoint.loading import load
+from fxprof.checkpoint.matching import match
+from fxprof.checkpoint.plan import Match, Plan
 from fxprof.checkpoint.reading import read
+from fxprof.checkpoint_tools import load_pretrained_weights
 from fxprof.errors import CheckpointError, InputError
 from tests.checkpoint import files
 
@@ -358,3 +363,31 @@ def test_deep_container_does_not_overflow(levels: int, tmp_path: Path) -> None:
     files.rezip(path, lambda name, data: [(name, pickle if name.endswith(".pkl") else data, STORED)])
     with pytest.raises(CheckpointError, match="must hold a dict of tensors by name"):
         read(path)
+
+
+def test_names_that_move_the_cursor_reach_no_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever prints a name out of a file (listing, plan, result, messages) prints it escaped, on its line."""
+    bad = "\x1b[2Jx\nfxprof: all is well\u202e"
+    net = nn.ModuleDict({f"fc{bad}": nn.Linear(2, 2), "out": nn.Linear(2, 2)})
+    state = {**net.state_dict(), f"extra{bad}": torch.ones(3), f"out{bad}.weight": torch.ones(7, 7)}
+    path = tmp_path / "net.pth"
+    torch.save({f"run{bad}": {**state, "out.bias": torch.full((2,), torch.nan)}, f"epoch{bad}": 1}, path)
+
+    printed = [str(read(path)), str(match(net, path)), str(load(net, path)), *map(str, load(net, path).changes)]
+    load_pretrained_weights(net, path)
+    printed.append(capsys.readouterr().out)
+    for refused in (
+        lambda: load(net, path, strict=True),
+        lambda: load(nn.Linear(5, 5), path),
+        lambda: load(net, path, container=f"other{bad}"),
+        lambda: load(net, state, plan=Plan((Match(f"no{bad}", "out.bias", "exact"),))),
+        lambda: load(net, state, plan=Plan((Match("out.bias", f"no{bad}", "exact"),))),
+    ):
+        with pytest.raises((CheckpointError, InputError)) as caught:
+            refused()
+        assert "\n" not in str(caught.value)
+        printed.append(str(caught.value))
+
+    for text in printed:
+        assert all(line.isprintable() and not line.startswith("fxprof:") for line in text.split("\n")), text
+    assert sum("\\x1b[2J" in text for text in printed) >= 7

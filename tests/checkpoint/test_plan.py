@@ -48,6 +48,36 @@ def test_any_plan_prints_without_control_characters(plan):
     assert all(line.isprintable() for line in str(plan).split("\n"))
 
 
+HOSTILE = "a\x1b[31mred\x1b[0m\r\nfxprof: all is well\u202e\x07"
+
+
+def test_a_plan_edited_to_mislead_prints_as_it_is():
+    """Every text of a saved plan may be anyone's: nothing of it moves the cursor or begins a line."""
+    made = match_names(pairs.there("vit transformers"), pairs.here("vit transformers"))
+    data = json.loads(made.to_json())
+    edited = json.loads(_replaced(data, HOSTILE))
+    assert sum(text.count("\\u001b") for text in [json.dumps(edited)]) > 50
+
+    text = str(Plan.from_dict({**edited, "format": 1}))
+
+    assert "\\x1b[31mred" in text
+    assert all(line.isprintable() and not line.startswith("fxprof") for line in text.split("\n"))
+
+
+def _replaced(data, text):
+    """The same JSON with every string value, and every name that is no field's, ending in ``text``."""
+    fields = {*Plan((), ()).to_dict(), *Coverage.__slots__, *Container.__slots__, *Match.__slots__}
+
+    def changed(node):
+        if isinstance(node, dict):
+            return {key if key in fields else key + text: changed(value) for key, value in node.items()}
+        if isinstance(node, list):
+            return list(map(changed, node))
+        return node + text if isinstance(node, str) else node
+
+    return json.dumps(changed(data))
+
+
 @pytest.mark.parametrize("name", pairs.MAKERS)
 def test_the_same_question_gives_the_same_plan(name):
     """Replaying starts from equality."""
@@ -55,6 +85,22 @@ def test_the_same_question_gives_the_same_plan(name):
 
     assert match_names(pairs.there(name), pairs.here(name), rename="best") == one
     assert Plan.from_dict(one.to_dict()) == one
+
+
+@pytest.mark.parametrize(
+    "field, value",
+    [
+        ("prefix", 3), ("notes", "text"), ("matches", 5), ("coverage", {}), ("container", None), ("tied", [1]),
+        ("matches", [{"target": "a", "source": 1, "how": "exact", "sure": True, "reason": ""}]),
+        ("matches", [{"target": "a", "source": "a", "how": "exact", "sure": "yes", "reason": ""}]),
+        ("mismatched_keys", {"a": [["\x1b[31m"], [2]]}), ("ambiguous", {"a": "abc"}), ("excluded", [True]),
+    ],
+)  # fmt: skip
+def test_a_field_of_another_kind_is_named(field, value):
+    """A saved plan that was edited wrongly says where."""
+    with pytest.raises(InputError, match=f"must hold '{field}' as") as caught:
+        Plan.from_dict({**Plan(()).to_dict(), field: value})
+    assert str(caught.value).isprintable()
 
 
 @pytest.mark.parametrize("data", [None, [], {"format": 0}, {"format": 1}, {"format": 1, "matches": [1]}])
