@@ -19,6 +19,7 @@ from typing import IO, Any
 
 from fxprof.errors import CheckpointError, InputError
 from fxprof.progress import bytes_bar
+from fxprof.views.text import safe
 
 RETRIES = 4
 TIMEOUT = 30.0  # seconds without a byte
@@ -156,7 +157,7 @@ def _extent(answer: Any, have: int) -> tuple[int, int | None]:
 
 def _copy(answer: Any, stream: IO[bytes], start: int, total: int | None, part: Path) -> None:
     done = start
-    with bytes_bar(part.name.removesuffix(".part"), start, total) as bar:
+    with bytes_bar(safe(part.name.removesuffix(".part")), start, total) as bar:
         while chunk := answer.read1(_CHUNK):  # what is there, so that a cut loses little
             stream.write(chunk)
             done += len(chunk)
