@@ -10,12 +10,12 @@ import os
 import sys
 from collections.abc import Sequence
 
-from fxprof.commands import check, checkpoint, compare, explain, report
+from fxprof.commands import check, checkpoint, compare, explain, report, sweep
 from fxprof.errors import FxprofError, UncountedError
 from fxprof.version import __version__
 from fxprof.views.text import safe
 
-COMMANDS = (report, compare, check, explain, checkpoint)
+COMMANDS = (report, compare, sweep, check, explain, checkpoint)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -30,7 +30,7 @@ LAYERS = (
     ("fxprof.report",),
     (
         "fxprof.rules", "fxprof.conventions", "fxprof.dataflow", "fxprof.measures", "fxprof.budget", "fxprof.compare",
-        "fxprof.sweep", "fxprof.views",
+        "fxprof.sweep", "fxprof.resize", "fxprof.views",
     ),
     ("fxprof.ops", "fxprof.binding", "fxprof.decompose", "fxprof.tracing", "fxprof.zoo", "fxprof.checkpoint"),
     ("fxprof.training", "fxprof.observed", "fxprof.modes", "fxprof.timing"),

@@ -15,7 +15,7 @@ from fxprof.views.rows import rows
 from fxprof.views.text import safe
 
 # Sentences made of these alone hold nothing that markdown reads.
-_HARMLESS = re.compile(r"(?!.*www\.)[\w ,.;:()'?…-]*")
+_HARMLESS = re.compile(r"(?!.*www\.)[\w ,.;:()'?…^=+-]*")
 
 
 def render(
