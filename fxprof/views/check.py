@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 from fxprof.budget import METRICS, Verdict
 from fxprof.compare import Comparison
 from fxprof.report import Report
 from fxprof.units import grouped, percentage, share, short, short_bytes
 from fxprof.views import compare, markdown, notes
-from fxprof.views.grid import BOLD, DIM, GREEN, RED, YELLOW, grid, paint, painted
+from fxprof.views.grid import BOLD, DIM, GREEN, RED, YELLOW, paint, prose, table
 from fxprof.views.listing import Column, inputs
+from fxprof.views.table import heading
 from fxprof.views.text import safe
 
 _COLUMNS = [
@@ -27,21 +29,20 @@ def render(
     colour: bool = False,
 ) -> str:  # fmt: skip
     """Render the verdicts, those to blame for what is over, what makes a count uncertain, and what changed."""
-    parts = [f"{paint(safe(report.name), BOLD, on=colour)}: {safe(inputs(report))}"]
+    wide: dict[str, Any] = {"width": width, "colour": colour}
+    parts = [heading(report, colour)]
     if verdicts:
-        lines = grid(_COLUMNS, [_row(verdict) for verdict in verdicts], width)
         codes = [(RED,) if verdict.over else (GREEN,) for verdict in verdicts]
-        parts.append("\n".join(painted(lines, codes.__getitem__, on=colour)))
+        parts.append(table(_COLUMNS, [_row(verdict) for verdict in verdicts], **wide, codes=codes.__getitem__))
     for verdict in filter(_is_over, verdicts):
-        blame = painted(grid(_BLAME, _blame(report, verdict), width), lambda _: (), on=colour)
-        parts.append("\n".join([paint(safe(excess(report, verdict)), BOLD, on=colour), *blame]))
-    if unsure := notes.inexact(report):
-        parts.append("\n".join(paint(line, YELLOW, on=colour) for line in unsure))
+        said = prose([safe(excess(report, verdict))], width, BOLD, on=colour)
+        parts.append("\n".join([*said, table(_BLAME, _blame(report, verdict), **wide)]))
+    parts.append("\n".join(prose(notes.inexact(report), width, YELLOW, on=colour)))
     if verdicts:
         parts.append(paint(summary(verdicts), DIM, on=colour))
     if since:
-        parts.append(compare.render(since, changed=True, width=width, colour=colour))
-    return "\n\n".join(parts)
+        parts.append(compare.render(since, changed=True, **wide))
+    return "\n\n".join(filter(None, parts))
 
 
 def to_markdown(report: Report, verdicts: Sequence[Verdict], since: Comparison | None = None) -> str:

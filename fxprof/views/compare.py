@@ -12,7 +12,7 @@ from fxprof.measures import MEASURES, TOTALS
 from fxprof.units import change, grouped
 from fxprof.views import markdown, notes
 from fxprof.views.frame import csv_text
-from fxprof.views.grid import BOLD, DIM, GREEN, RED, YELLOW, grid, paint, painted
+from fxprof.views.grid import BOLD, DIM, GREEN, RED, YELLOW, paint, prose, table
 from fxprof.views.listing import Column, inputs
 from fxprof.views.text import safe
 
@@ -74,12 +74,13 @@ def render(
 ) -> str:  # fmt: skip
     """Render the totals (those that differ where ``changed``), the modules that differ, how sure the numbers are."""
     lines, whole = modules(compared, depth=depth, top=top, measures=measures), totals(compared, changed=changed)
+    wide: dict[str, Any] = {"width": width, "colour": colour}
     parts = [
         "\n".join(f"{paint(safe(label), BOLD, on=colour)}: {safe(text)}" for label, text in headers(compared)),
-        _table(compared, whole, ("Total",), width, colour) if whole else "No total differs.",
-        _table(compared, lines, ("Module", "Type", "Measure"), width, colour) if lines else _SAME,
-        "\n".join(paint(line, YELLOW, on=colour) for line in certainty(compared)),
-        paint(LEGEND, DIM, on=colour) if lines else "",
+        _table(compared, whole, ("Total",), **wide) if whole else "No total differs.",
+        _table(compared, lines, ("Module", "Type", "Measure"), **wide) if lines else _SAME,
+        "\n".join(prose(certainty(compared), width, YELLOW, on=colour)),
+        "\n".join(prose([LEGEND], width, DIM, on=colour)) if lines else "",
     ]
     return "\n\n".join(filter(None, parts))
 
@@ -146,9 +147,9 @@ LEGEND = "Modules are matched by path; (own) is what a module runs and holds its
 
 
 def _columns(compared: Comparison, titles: Sequence[str]) -> list[Column]:
-    names = [Column(title, name=title in ("Module", "Type")) for title in titles]
+    names = [Column(title, name=title in ("Module", "Type"), spare=3 * (title == "Type")) for title in titles]
     numbers = [Column(safe(label), right=True) for label in compared.labels]
-    pair = [Column("Difference", right=True), Column("Change", right=True)] if len(numbers) == 2 else []
+    pair = [Column("Difference", right=True, spare=1), Column("Change", right=True)] if len(numbers) == 2 else []
     return [*names, *numbers, *pair]
 
 
@@ -164,8 +165,8 @@ def _table(compared: Comparison, lines: Sequence[Line], titles: Sequence[str], w
     for above, line, row in zip(lines, lines[1:], cells[1:]):
         if line.name and (above.name, above.type) == (line.name, line.type):
             row[0] = row[1] = ""
-    text = grid(_columns(compared, titles), cells, width)
-    return "\n".join(painted(text, lambda index: _codes(lines[index]), on=colour))
+    columns = _columns(compared, titles)
+    return table(columns, cells, width=width, colour=colour, codes=lambda index: _codes(lines[index]))
 
 
 def _codes(line: Line) -> tuple[int, ...]:

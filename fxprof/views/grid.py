@@ -1,7 +1,8 @@
-"""Columns of text for a terminal: aligned, names shortened to its width, lines in its colours."""
+"""Columns of text for a terminal: aligned, fitted to its width, lines in its colours."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Sequence
 
 from tabulate import tabulate
@@ -9,7 +10,7 @@ from tabulate import tabulate
 from fxprof.views.listing import Column
 from fxprof.views.text import fit, safe
 
-_NARROWEST = 12
+_NARROWEST = 16  # of a name, and of a remark
 BOLD, DIM, RED, GREEN, YELLOW = 1, 2, 31, 32, 33
 
 
@@ -18,36 +19,72 @@ def paint(text: str, *codes: int, on: bool = True) -> str:
     return f"\x1b[{';'.join(map(str, codes))}m{text}\x1b[0m" if on and codes and text else text
 
 
-def grid(columns: Sequence[Column], cells: Sequence[Sequence[str]], width: int | None = None) -> list[str]:
-    """The lines of a table: titles, a rule, one line per row. Names give way to ``width``, numbers never."""
-    shown = [[safe(cell) for cell in row[: len(columns)]] for row in cells]
-    lines = _lines(columns, shown)
-    # Names give way in the order of their columns, none below a readable rest.
-    for index, column in enumerate(columns):
-        excess = 0 if width is None else max(map(len, lines)) - width
-        if excess <= 0:
-            break
-        if column.name and shown:
-            limit = max(_NARROWEST, max(len(row[index]) for row in shown) - excess)
-            for row in shown:
-                row[index] = fit(row[index], limit)
-            lines = _lines(columns, shown)
-    return lines
+def prose(lines: Sequence[str], width: int | None, *codes: int, on: bool = False) -> list[str]:
+    """Sentences broken at the width, in these codes where they are wanted."""
+    broken = [
+        part for line in lines for part in (textwrap.wrap(line, width, break_on_hyphens=False) if width else [line])
+    ]
+    return [paint(part, *codes, on=on) for part in broken]
 
 
-def painted(lines: Sequence[str], codes: Callable[[int], tuple[int, ...]], *, on: bool) -> list[str]:
-    """A grid in colour: bold titles, a dim rule, and the codes that each row (by its index) asks for."""
-    if not on:
-        return list(lines)
-    title, rule, *rows = lines
-    body = [paint(line, *codes(index)) for index, line in enumerate(rows)]
-    return [paint(title, BOLD), paint(rule, DIM), *body]
+def table(
+    columns: Sequence[Column],
+    cells: Sequence[Sequence[str]],
+    *,
+    width: int | None = None,
+    colour: bool = False,
+    codes: Callable[[int], tuple[int, ...]] = lambda _: (),
+) -> str:
+    """Titles, a rule, one line per row in the ``codes`` of its index, and what had to go to fit the width.
+
+    Names give way first, then whole columns that can be spared; no number is ever shortened.
+    """
+    kept, shown = _fitted(columns, [[safe(cell) for cell in row[: len(columns)]] for row in cells], width)
+    title, rule, *rows = _lines(kept, shown)
+    body = [paint(line, *codes(index), on=colour) for index, line in enumerate(rows)]
+    left_out = [column.title for column in columns if column not in kept]
+    note = prose([f"Left out to fit the width: {', '.join(left_out)}."] if left_out else [], width, DIM, on=colour)
+    whole = [paint(title, BOLD, on=colour), paint(rule, DIM, on=colour), *body]
+    return "\n".join([*whole, "", *note] if note else whole)
 
 
-def plain(rows: Sequence[Sequence[str]], rights: Sequence[int] = ()) -> str:
-    """Rows aligned without titles; the columns in ``rights`` to the right."""
+def plain(rows: Sequence[Sequence[str]], rights: Sequence[int] = (), width: int | None = None) -> str:
+    """Rows aligned without titles; the columns in ``rights`` to the right, the last one broken at the width."""
     align = ["right" if index in rights else "left" for index in range(len(rows[0]))]
-    return tabulate(rows, tablefmt="plain", disable_numparse=True, colalign=align)
+    used = sum(max(len(row[index]) for row in rows) + 2 for index in range(len(rows[0]) - 1))
+    rest = None if width is None else max(width - used, _NARROWEST)
+    shown = [[*row, ""] if rest is None else [*row[:-1], "\n".join(textwrap.wrap(row[-1], rest))] for row in rows]
+    cells = [row[: len(align)] for row in shown]
+    return tabulate(cells, tablefmt="plain", disable_numparse=True, colalign=align)
+
+
+def _fitted(
+    columns: Sequence[Column], cells: list[list[str]], width: int | None
+) -> tuple[Sequence[Column], list[list[str]]]:
+    if width is None or not cells:
+        return columns, cells
+    kept = list(range(len(columns)))
+    while True:
+        chosen, shown = [columns[i] for i in kept], [[row[i] for i in kept] for row in cells]
+        excess = _shorten(chosen, shown, width)
+        spare = max(kept, key=lambda index: columns[index].spare)
+        if excess <= 0 or not columns[spare].spare:
+            return chosen, shown
+        kept.remove(spare)
+
+
+def _shorten(columns: Sequence[Column], cells: list[list[str]], width: int) -> int:
+    """Shorten names, in the order of their columns and none below a readable rest; return what is still too much."""
+    # tabulate gives a title two columns more than it has letters.
+    widths = [max(len(c.title) + 2, *(len(row[i]) for row in cells)) for i, c in enumerate(columns)]
+    excess = sum(widths) + 2 * (len(columns) - 1) - width
+    for index, column in enumerate(columns):
+        limit = max(_NARROWEST, len(column.title) + 2, widths[index] - excess)
+        if column.name and excess > 0 and limit < widths[index]:
+            excess -= widths[index] - limit
+            for row in cells:
+                row[index] = fit(row[index], limit)
+    return excess
 
 
 def _lines(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> list[str]:

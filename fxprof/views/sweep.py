@@ -11,25 +11,28 @@ from fxprof.sweep import Point, Sweep
 from fxprof.units import grouped
 from fxprof.views import markdown, notes
 from fxprof.views.frame import csv_text
-from fxprof.views.grid import BOLD, DIM, YELLOW, grid, paint, painted
+from fxprof.views.grid import BOLD, DIM, YELLOW, paint, prose, table
 from fxprof.views.listing import Column
 from fxprof.views.text import listed, safe
 
 # The totals that a table has room for; CSV and JSON have all of them.
 SHOWN = ("params", "macs", "flops", "activations", "peak_bytes", "intensity")
+_SPARE = {"intensity": 4, "flops": 3, "activations": 2, "params": 1}
 _FIT = "Orders of growth are the best fit over these points, the other dimensions held."
 
 
 def render(sweep: Sweep, *, width: int | None = None, colour: bool = False) -> str:
     """Render one row per point, the order of growth, and what could not be counted."""
-    lines = grid(_columns(sweep), [_cells(point) for point in sweep.points], width)
-    body = painted(lines, lambda index: (YELLOW,) if sweep.points[index].error else (), on=colour)
+    body = table(
+        _columns(sweep), [_cells(point) for point in sweep.points], width=width, colour=colour,
+        codes=lambda index: (YELLOW,) if sweep.points[index].error else (),
+    )  # fmt: skip
     parts = [
         f"{paint(safe(sweep.model), BOLD, on=colour)}: {safe(heading(sweep))}",
-        "\n".join(body),
-        "\n".join(growth(sweep)),
-        "\n".join(paint(safe(line), YELLOW, on=colour) for line in unsure(sweep)),
-        "\n".join(paint(line, DIM, on=colour) for line in (_FIT, *notes.SEMANTICS)),
+        body,
+        "\n".join(prose(growth(sweep), width)),
+        "\n".join(prose([safe(line) for line in unsure(sweep)], width, YELLOW, on=colour)),
+        "\n".join(prose([_FIT, *notes.SEMANTICS], width, DIM, on=colour)),
     ]
     return "\n\n".join(filter(None, parts))
 
@@ -98,7 +101,10 @@ def unsure(sweep: Sweep) -> list[str]:
 
 
 def _columns(sweep: Sweep) -> list[Column]:
-    return [*(Column(safe(name), right=True) for name in sweep.dimensions), *(Column(TOTALS[n], True) for n in SHOWN)]
+    return [
+        *(Column(safe(name), right=True) for name in sweep.dimensions),
+        *(Column(TOTALS[n], True, spare=_SPARE.get(n, 0)) for n in SHOWN),
+    ]
 
 
 def _cells(point: Point) -> list[str]:
