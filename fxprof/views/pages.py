@@ -53,7 +53,7 @@ def _values(compared: Comparison, lines: Sequence[Line]) -> list[Column]:
         return columns
     changes = [change(line.values[0] or 0, line.values[-1] or 0) for line in lines]
     differences = [int(line.difference) for line in lines]
-    return [*columns, Column("Difference", differences, "delta"), Column("Change", changes)]
+    return [*columns, Column("Difference", differences, "delta"), Column("Change", changes, "figure")]
 
 
 def sweep_page(sweep: Sweep) -> str:

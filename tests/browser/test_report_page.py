@@ -316,6 +316,7 @@ def test_on_paper(open_page: Open, resnet: Report) -> None:
     page = open_page(resnet.to_html(), color_scheme="dark")
     tab(page, "Op calls")
     page.emulate_media(media="print")
+    page.set_viewport_size({"width": 690, "height": 980})  # A4 within its margins
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert page.locator("[role=tabpanel]:visible tr[data-index]").count() == len(resnet.ops)
     assert page.get_by_role("searchbox").count() == 0

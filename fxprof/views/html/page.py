@@ -36,11 +36,13 @@ def page(title: str, parts: Sequence[Part], *, subtitle: str = "", foot: Sequenc
     """
     named = [(f"part-{index}", part) for index, part in enumerate(parts)]
     data = {name: each.data() for name, each in _drawn(named)}
-    scripts = [_text("../vendor/echarts.min.js"), "\n".join(map(_text, _SCRIPTS))] if data else []
+    charts = any(isinstance(part, Chart | Icicle) for part in parts)
+    library = [_text("../vendor/echarts.min.js")] if charts else []
+    scripts = [*library, "\n".join(map(_text, _SCRIPTS))] if data else []
     template = _environment().get_template("page.html.j2")
     text: str = template.render(
         title=title, subtitle=subtitle, parts=named, foot=foot, version=__version__, style=_text("style.css"),
-        scripts=scripts, policy=" ".join(map(_fingerprint, scripts)) or "'none'", data=_escaped(data),
+        scripts=scripts, charts=charts, policy=" ".join(map(_fingerprint, scripts)) or "'none'", data=_escaped(data),
     )  # fmt: skip
     return text
 

@@ -17,8 +17,8 @@ Value: TypeAlias = str | int | float | None
 
 # How the values of a column are shown: "text" and "source" (a file and line, its folders in the tooltip) on the left,
 # the others on the right. "count" in groups of three digits, "delta" the same with a sign, "ratio" with two decimals,
-# "share" as a percentage of ``whole``.
-Kind = Literal["text", "source", "count", "delta", "ratio", "share"]
+# "share" as a percentage of ``whole``, "figure" as the text it comes in, sorted by the number that this begins with.
+Kind = Literal["text", "source", "count", "delta", "ratio", "share", "figure"]
 Unit = Literal["count", "bytes", "ratio"]
 
 # Beyond this a browser's number is no longer exact, so that the digits travel as text.

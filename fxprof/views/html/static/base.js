@@ -51,6 +51,7 @@ const WRITE = {
   delta: (value) => (BigInt(value) > 0n ? "+" : "") + grouped(value),
   ratio: (value) => value.toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 }),
   share,
+  figure: (value) => value,
 };
 
 // Any whole number may have come as a fraction (the x of a chart), which has no groups of its own.
@@ -82,7 +83,7 @@ const scope = {
 };
 
 // Columns of words: on the left, found by the filter.
-const worded = (column) => column.kind === "text" || column.kind === "source";
+const worded = (column) => ["text", "source"].includes(column.kind);
 
 // Drawings on a canvas do not follow the style sheet by themselves.
 const theme = {
@@ -109,6 +110,7 @@ function drawing(place, draw) {
     if (!width) return;
     chart.resize({ width, height: place.clientHeight, silent: true });
     draw(chart, width);
+    chart.getZr().flush(); // now, not with the next frame: paper does not wait
   };
   new ResizeObserver(again).observe(place);
   theme.followers.push(again);

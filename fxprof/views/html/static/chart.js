@@ -83,13 +83,13 @@ function plot(place, data) {
       },
       series: [...ridgeLine(colours), ...series.map((each, at) => ({
         type: data.lines ? "line" : "scatter", name: each.name, symbol: "circle",
-        data: points.filter((point) => point.series === at).map((point) => ({ value: [point.x, point.y], point })),
+        data: points.filter((point) => point.series === at).map((point) => ({ value: [point.x, point.y], point, named: named.has(point) })),
         symbolSize: data.lines ? 6 : (_, { data: { point } }) => size(point, most),
         lineStyle: { width: 1.5, type: at > 3 ? "dashed" : "solid" },
         itemStyle: { color: shades[at % shades.length], opacity: data.lines ? 1 : 0.55 },
         emphasis: { scale: 1.3, itemStyle: { opacity: 1, borderColor: colours.ink, borderWidth: 1.5 } },
         label: { show: !data.lines, position: "right", color: colours.muted, fontSize: 11, opacity: 1,
-                 formatter: ({ data: { point } }) => !named.has(point) ? "" : point.times > 1 ? `${point.label} × ${point.times}` : point.label },
+                 formatter: ({ data: { point, named } }) => !named ? "" : point.times > 1 ? `${point.label} × ${point.times}` : point.label },
         labelLayout: { hideOverlap: true },
       }))],
     }, { notMerge: true });

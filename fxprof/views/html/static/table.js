@@ -1,6 +1,7 @@
 // A table: sorts by any column, filters by words, folds its tree, and draws only the rows in view.
 
 const ROW = 26; // pixels, as in the style sheet
+const FEW = 12; // rows that need no filter
 const PRINTED = 400; // rows that go on paper
 
 function listing(place, data) {
@@ -49,8 +50,15 @@ function listing(place, data) {
     // What has no value comes last either way.
     if (one === null || two === null) return (values[a] === null) - (values[b] === null) || a - b;
     if (worded(columns[state.sort])) return one.localeCompare(two, "en", { numeric: true }) || a - b;
+    if (columns[state.sort].kind === "figure") return begins(one) - begins(two) || a - b;
     return Number(one) - Number(two) || a - b;
   }
+
+  // What begins with no number comes above all that do.
+  const begins = (text) => {
+    const number = parseFloat(text.replaceAll(",", "").replace("−", "-"));
+    return Number.isNaN(number) ? Number.MAX_VALUE : number;
+  };
 
   function arrange() {
     const { found, flat } = matching();
@@ -60,6 +68,7 @@ function listing(place, data) {
     state.wide = "";
     const total = `${count.toLocaleString("en-US")} rows`;
     const note = !scope.path ? "" : paths.length ? ` in ${scope.path}` : " of the whole model";
+    said.hidden = count <= FEW && found.length === count && !note;
     said.value = found.length === count ? total + note : `${found.length.toLocaleString("en-US")} of ${total}${note}`;
     add(found);
     state.cursor = Math.max(0, Math.min(state.cursor, state.rows.length - 1));
@@ -92,7 +101,7 @@ function listing(place, data) {
   function add(found) {
     if (!foot) return;
     const cells = columns.map((column, index) => {
-      if (!column.added) return element("td", {}, index ? "" : "Sum");
+      if (!column.added) return element("td", { class: "text" }, index ? "" : "Sum");
       let sum = 0n;
       for (const row of found) sum += BigInt(column.values[row] ?? 0);
       return element("td", { class: "count" }, grouped(sum));
@@ -188,6 +197,7 @@ function listing(place, data) {
     unfold.setAttribute("aria-pressed", wanted);
     arrange();
   }
+  if (unfold) unfold.hidden = folds.every((folds, row) => !folds || open[row]);
   unfold?.addEventListener("click", () => unfoldAll(unfold.getAttribute("aria-pressed") !== "true"));
 
   const KEYS = {
@@ -231,6 +241,7 @@ function listing(place, data) {
     });
   });
 
+  filter.closest("label").hidden = count <= FEW;
   filter.addEventListener("input", () => {
     box.scrollTop = 0;
     arrange();
@@ -247,9 +258,9 @@ function listing(place, data) {
   theme.followers.push(draw);
   // Columns keep their widths while rows come and go.
   columns.forEach((column, at) => {
-    const shown = column.values.reduce((most, value) => Math.max(most, room(column, value)), 0);
-    const indent = at || !depths.length ? 0 : 2 * depths.reduce((a, b) => Math.max(a, b), 0) + 2;
-    heads[at].style.minWidth = `calc(${Math.min(38, shown + indent)}ch + 16px)`;
+    const indent = (row) => at || !depths.length ? 0 : 1.8 * depths[row] + 2;
+    const shown = column.values.reduce((most, value, row) => Math.max(most, room(column, value) + indent(row)), 0);
+    heads[at].style.minWidth = `calc(${Math.min(38, shown)}ch + 16px)`;
   });
   arrange();
 }
@@ -257,7 +268,7 @@ function listing(place, data) {
 // Letters that a value takes, without writing it out: digits and the commas between them.
 function room({ kind }, value) {
   if (value === null || kind === "share") return 1;
-  if (kind === "text") return value.length * 0.9;
+  if (kind === "text" || kind === "figure") return value.length * 0.9;
   if (kind === "source") return WRITE.source(value).length * 0.9;
   if (kind === "ratio") return WRITE.ratio(value).length;
   const digits = typeof value === "string" ? value.length : Math.floor(Math.log10(Math.abs(value) || 1)) + 1;
