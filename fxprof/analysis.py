@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 from torch import fx, nn
 from torch.fx.passes.shape_prop import TensorMetadata
 
-from fxprof import binding, observed, ops
+from fxprof import binding, observed, ops, routing
 from fxprof.decompose import decompose
 from fxprof.errors import UncountedError
 from fxprof.report import Cost, ModuleInfo, OpProfile, Report, StateProfile, TensorSpec
@@ -59,12 +60,14 @@ def analyze(
         UncountedError: only with ``strict``.
     """
     traced = record(model, inputs, kwargs or {}, bounds, training=training)
-    counted = tuple(_profiles(traced, RULES if rules is None else rules, training))
+    rules = RULES if rules is None else rules
+    counted = tuple(_profiles(traced, rules, training))
+    shares = routing.shares(traced, lambda node, op: cost_of(node, op, rules))
     report = Report(
         name=name or type(traced.model.model).__name__,
         inputs=traced.inputs,
         ops=counted,
-        modules=tuple(_modules(traced)),
+        modules=tuple(_modules(traced, shares)),
         bounds=tuple(replace(bound, source=_place(bound.source)) for bound in traced.bounds),
         outputs=tuple(node.name for node in _output(traced.graph).all_input_nodes),
         training=training,
@@ -230,7 +233,7 @@ def specs(meta: Any) -> Iterator[TensorSpec]:
 # -- modules -----------------------------------------------------------------------------------------
 
 
-def _modules(traced: Trace) -> Iterator[ModuleInfo]:
+def _modules(traced: Trace, shares: Mapping[str, Fraction]) -> Iterator[ModuleInfo]:
     """Modules in order of first call, then the uncalled ones in registration order."""
     every = {path: module for module, paths in traced.model.paths.items() for path in paths}
     own = {paths[0] for paths in traced.model.paths.values()}
@@ -240,7 +243,7 @@ def _modules(traced: Trace) -> Iterator[ModuleInfo]:
         calls[call.path] = calls.get(call.path, 0) + 1
         outputs.setdefault(call.path, call.outputs)
     ran = {node.meta["module_path"] for node in traced.graph.nodes if "module_path" in node.meta}
-    state = _state(traced)
+    state = _state(traced, shares)
     places = observed.places(traced.model.model)
     order = {path: position for position, path in enumerate(calls)}
     wanted = own | set(calls) | ran
@@ -257,15 +260,15 @@ def _modules(traced: Trace) -> Iterator[ModuleInfo]:
         )  # fmt: skip
 
 
-def _state(traced: Trace) -> dict[str, list[StateProfile]]:
+def _state(traced: Trace, shares: Mapping[str, Fraction]) -> dict[str, list[StateProfile]]:
     """Parameters and buffers by the module that owns them."""
     found: dict[str, list[StateProfile]] = {}
     for kind, entries in (("parameter", traced.model.parameters), ("buffer", traced.model.buffers)):
         for name, tensor in entries.items():
             spec = _spec(tensor.shape, tensor.dtype)
-            entry = StateProfile(
-                name, spec, kind, kind == "parameter" and tensor.requires_grad, name in traced.attributes
-            )
+            trainable = kind == "parameter" and tensor.requires_grad
+            share = shares.get(name, Fraction(1)).as_integer_ratio()
+            entry = StateProfile(name, spec, kind, trainable, name in traced.attributes, share)
             found.setdefault(name.rpartition(".")[0], []).append(entry)
     return found
 

@@ -150,13 +150,18 @@ class OpProfile:
 
 @dataclass(frozen=True, slots=True)
 class StateProfile:
-    """One parameter or buffer, listed once, at the module that registered it first."""
+    """One parameter or buffer, listed once, at the module that registered it first.
+
+    ``share`` is the part of the rows (tokens) that reaches it, as a fraction (numerator, denominator):
+    (1, 4) for each of 8 experts of which a token takes 2, or for the one tensor that holds them all.
+    """
 
     name: str  # qualified: "layer1.0.conv1.weight"
     spec: TensorSpec
     kind: str  # "parameter" or "buffer"
     trainable: bool = False
     used: bool = False  # the forward reads it
+    share: tuple[int, int] = (1, 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -113,6 +114,17 @@ class Report:
     def unused_params(self) -> int:
         """Elements of the parameters that the forward never reads."""
         return sum(p.spec.numel for p in self._parameters() if not p.used)
+
+    @cached_property
+    def active_params(self) -> int:
+        """Elements of the parameters that one token uses: k of E experts, and all that every token meets.
+
+        Each parameter that the forward reads counts by the share of the rows that reaches it
+        (``StateProfile.share``). Without routing these are the parameters that the forward reads:
+        ``params - unused_params``. Where the code runs every token through every expert, and only
+        weighs the results, all of them are active; rows that pad an expert to a capacity count.
+        """
+        return round(sum(p.spec.numel * Fraction(*p.share) for p in self._parameters() if p.used))
 
     @cached_property
     def buffers(self) -> int:
@@ -249,8 +261,8 @@ class Report:
 
     def _totals(self) -> dict[str, Any]:
         names = (
-            "macs", "flops", "params", "trainable_params", "unused_params", "buffers", "param_bytes", "buffer_bytes",
-            "activations", "activation_bytes", "bytes_accessed", "intensity", "peak_bytes", "exact",
+            "macs", "flops", "params", "active_params", "trainable_params", "unused_params", "buffers", "param_bytes",
+            "buffer_bytes", "activations", "activation_bytes", "bytes_accessed", "intensity", "peak_bytes", "exact",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names}
 

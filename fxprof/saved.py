@@ -43,7 +43,10 @@ def call(data: Mapping[str, Any]) -> CallProfile:
 
 def module(data: Mapping[str, Any]) -> ModuleInfo:
     """A ModuleInfo."""
-    state = tuple(StateProfile(**{**entry, "spec": spec(entry["spec"])}) for entry in data["state"])
+    state = tuple(
+        StateProfile(**{**entry, "spec": spec(entry["spec"]), "share": tuple(entry.get("share", (1, 1)))})
+        for entry in data["state"]
+    )
     weights = tuple(Weight(entry["name"], tuple(entry["shape"]), entry["trainable"]) for entry in data["weights"])
     return ModuleInfo(
         data["path"], data["type"], data["calls"], state, tuple(map(spec, data["outputs"])), tuple(data["bases"]),

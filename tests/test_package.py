@@ -18,8 +18,8 @@ PACKAGE = ROOT / "fxprof"
 
 # Who may import torch when imported: the part that traces and counts, and the loader.
 TORCH = (
-    "fxprof.tracing", "fxprof.ops", "fxprof.binding", "fxprof.decompose", "fxprof.training", "fxprof.analysis",
-    "fxprof.observed", "fxprof.modes", "fxprof.timing", "fxprof.complexity", "fxprof.checkpoint",
+    "fxprof.tracing", "fxprof.ops", "fxprof.binding", "fxprof.decompose", "fxprof.training", "fxprof.routing",
+    "fxprof.analysis", "fxprof.observed", "fxprof.modes", "fxprof.timing", "fxprof.complexity", "fxprof.checkpoint",
     "fxprof.checkpoint_tools",
 )  # fmt: skip
 # Lowest first: a module imports from its own layer or a lower one.
@@ -33,7 +33,7 @@ LAYERS = (
         "fxprof.sweep", "fxprof.resize", "fxprof.views",
     ),
     ("fxprof.ops", "fxprof.binding", "fxprof.decompose", "fxprof.tracing", "fxprof.zoo", "fxprof.checkpoint"),
-    ("fxprof.training", "fxprof.observed", "fxprof.modes", "fxprof.timing"),
+    ("fxprof.training", "fxprof.routing", "fxprof.observed", "fxprof.modes", "fxprof.timing"),
     ("fxprof.analysis",),
     ("fxprof.complexity",),
     ("fxprof.cli", "fxprof.commands", "fxprof.checkpoint_tools", "fxprof.pytest_plugin"),

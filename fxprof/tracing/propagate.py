@@ -16,6 +16,7 @@ from fxprof.tracing.devices import CONVERSIONS, LITERALS, MOVES, literal, on, wi
 from fxprof.tracing.memo import Memo
 from fxprof.tracing.names import written_argument
 from fxprof.tracing.shapes import SHAPES
+from fxprof.tracing.support import asks_for_zeros
 from fxprof.tracing.values import (
     CHOSEN_NUMEL,
     CONTROL_NUMEL,
@@ -73,6 +74,13 @@ class Call:
         kwargs = map_tensors(self.kwargs, chosen) if self.kwargs else self.kwargs
         return Call(self.func, self.name, args, kwargs, self.values, self.lookup)
 
+    def on_support(self) -> Call:
+        """The same call on a table that is one where its only tensor can be other than zero."""
+        table = self.values[0]
+        assert table.support is not None
+        known = Value(table.handle, real=table.support.float(), node=table.graph_node(), assumed=table.assumed)
+        return Call(self.func, self.name, self.args, self.kwargs, [known], lambda _: known)
+
     def run(self, device: str) -> Any:
         """Call the function."""
         return self.func(*self.args, **on(device, self.kwargs))
@@ -92,6 +100,8 @@ class Propagator:
         """Return what the function returns: real tensors where all of it is control data, else meta tensors."""
         name = call.name
         call = self._with_numbers_for_sizes(call)
+        if asks_for_zeros(name, call.args, call.values):
+            call = call.on_support()
         known = name in _SHAPE_ONLY or (name not in RANDOM and all(value.real is not None for value in call.values))
         on_meta = call.with_tensors(lambda value: value.meta)
         if size_depends_on_data(name, call.args, call.kwargs):

@@ -55,7 +55,27 @@ def _like(input: Tensor, *_: Any, inplace: bool = False, **__: Any) -> Tensor:
     return input if inplace else torch.empty_like(input)
 
 
+def _grouped_mm(
+    a: Tensor, b: Tensor, offs: Tensor | None = None, bias: Tensor | None = None, out_dtype: torch.dtype | None = None,
+    **_: Any,
+) -> Tensor:  # fmt: skip
+    """a (i, k), b (g, k, j) -> (i, j), and the like; without the kernel's wishes for dtypes and strides."""
+    if a.shape[-1] != b.shape[-2]:
+        raise RuntimeError(f"grouped_mm: contraction of {tuple(a.shape)} and {tuple(b.shape)} must be over one size")
+    if a.dim() == b.dim():
+        groups = a.shape[:1] if a.dim() == 3 else offs.shape[:1] if offs is not None else ()
+        shape = (*groups, a.shape[-2], b.shape[-1])
+    else:
+        shape = (a.shape[-2], b.shape[-1])
+    return torch.empty(shape, dtype=out_dtype or a.dtype, device="meta")
+
+
 SHAPES: dict[Any, Callable[..., Any]] = {
+    **{
+        getattr(home, name): _grouped_mm
+        for home, name in ((torch, "_grouped_mm"), (torch.nn.functional, "grouped_mm"))
+        if hasattr(home, name)
+    },
     torch.nn.functional.ctc_loss: _ctc_loss,
     torch.ctc_loss: _ctc_loss,
     torch.autograd.grad: _autograd_grad,

@@ -27,6 +27,7 @@ from fxprof.tracing.nodes import Nodes
 from fxprof.tracing.propagate import RANDOM, Call, Propagator
 from fxprof.tracing.spans import Span, span_of
 from fxprof.tracing.store import Store
+from fxprof.tracing.support import scattered
 from fxprof.tracing.values import Value, map_tensors, tensors_in
 
 
@@ -97,6 +98,8 @@ class Tracer(TorchFunctionMode):
         graph_kwargs = self.values.argument(kwargs, values)
         self._check_index(names.index_argument(func, name, args, kwargs), name)
         result = self._propagator.run(Call(func, name, args, kwargs, values, self.values.__getitem__))
+        support = scattered(name, args, values)
+        facts = self._facts(values)
         written = names.written_argument(name, args, kwargs)
         if written is None and next(tensors_in(result), None) is None:
             return result
@@ -111,20 +114,27 @@ class Tracer(TorchFunctionMode):
             call = next(reversed(self.modules.current.stack), "")
             made = self._assumptions.choices.make(name, args, kwargs, result, self._where(), call)
             if made is not None:
-                return self._adopt(made[0], node, name, args, kwargs, values, (made[1],))
-        return self._adopt(result, node, name, args, kwargs, values)
+                return self._adopt(made[0], node, name, args, kwargs, values, (*facts, made[1]))
+        held = self._adopt(result, node, name, args, kwargs, values, facts)
+        if support is not None:
+            self.values[held].support, self.values[held].assumed = support, facts
+        return held
+
+    def _facts(self, values: list[Value]) -> tuple[Assumed, ...]:
+        """What was made up of the data that a call reads."""
+        known = [value for value in values if value.assumed and (value.real is not None or value.support is not None)]
+        return tuple(dict.fromkeys(fact for value in known for fact in value.assumed))
 
     def _adopt(
         self, result: Any, node: fx.Node, name: str, args: tuple[Any, ...], kwargs: dict[str, Any],
-        values: list[Value], assumed: tuple[Assumed, ...] = (),
+        values: list[Value], assumed: tuple[Assumed, ...],
     ) -> Any:  # fmt: skip
         inputs = [value.handle for value in values]
-        facts = dict.fromkeys(fact for value in values if value.real is not None for fact in value.assumed)
 
         def span(tensor: Tensor, position: int) -> Span | None:
             return span_of(name, args, kwargs, inputs, tensor, position, self.values.span)
 
-        return self.values.adopt(result, node, span, assumed=(*facts, *assumed))
+        return self.values.adopt(result, node, span, assumed=assumed)
 
     # -- attributes and numbers ----------------------------------------------------------------------
 
@@ -143,7 +153,7 @@ class Tracer(TorchFunctionMode):
         if not isinstance(result, Tensor):
             return result
         node = self.nodes.call(getattr, "getattr", graph_args, {})
-        return self._adopt(result, node, attribute, args, {}, values)
+        return self._adopt(result, node, attribute, args, {}, values, self._facts(values))
 
     def _device_query(self, name: str) -> Any:
         if name == "device":

@@ -35,7 +35,7 @@ class Value:
     ``assumed`` says what of its data fxprof made up: inputs given without values, choices that depend on data.
     """
 
-    __slots__ = ("_meta", "assumed", "handle", "make_node", "node", "real", "span")
+    __slots__ = ("_meta", "assumed", "handle", "make_node", "node", "real", "span", "support")
 
     def __init__(
         self,
@@ -53,6 +53,7 @@ class Value:
         self.make_node = make_node
         self.assumed = assumed
         self.span = span
+        self.support: Tensor | None = None  # where an abstract one can be other than zero
         self._meta = handle if handle.is_meta else None
 
     @property

@@ -1,0 +1,271 @@
+"""Which share of the rows reaches each parameter, where a model routes rows to alternatives.
+
+Rows (tokens, as a rule) are *dispatched* where they are gathered, or contracted with a mask, by what a choice
+among alternatives (``topk``, ``argmax``, ...) has decided; they are back where they are written, summed or gathered
+into place again. A parameter that meets all dispatched rows is no alternative. One that meets a part of them is,
+and its share is the rows it meets over the rows there were: k / E for each of E experts of which a row takes k.
+Grouped products, and weights that are gathered by a choice, are alternatives by themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from fractions import Fraction
+from math import prod
+from typing import Any, NamedTuple
+
+from torch import fx
+from torch.fx.passes.shape_prop import TensorMetadata
+
+from fxprof import ops
+from fxprof.report import Cost
+from fxprof.rules import RULES, free
+from fxprof.tracing import Trace
+from fxprof.tracing.choices import CHOOSING
+
+_GATHERS = frozenset("getitem index_select gather take_along_dim masked_select index take".split())
+_GROUPED = frozenset("grouped_mm _grouped_mm scaled_grouped_mm transformers::grouped_mm_fallback".split())
+_PRODUCTS = frozenset("matmul mm bmm einsum linear addmm baddbmm inner".split()) | _GROUPED
+# Their result is their first argument with rows put into place.
+_PLACES = frozenset(
+    "index_add scatter_add scatter index_put index_copy scatter_reduce masked_scatter setitem index_reduce".split()
+)
+_REDUCES = frozenset("sum mean einsum matmul bmm".split())
+_REPEATS = frozenset(
+    "repeat_interleave expand repeat unsqueeze view reshape flatten squeeze to contiguous clone".split()
+)
+_MADE = frozenset("zeros_like ones_like empty_like full_like new_zeros new_ones new_empty new_full".split())
+
+
+class Rows(NamedTuple):
+    """Dispatched rows: where from, and how many for each row there."""
+
+    source: fx.Node
+    each: Fraction
+
+
+class Choice(NamedTuple):
+    """So many rows pick among so many alternatives."""
+
+    rows: int
+    alternatives: int
+
+
+_NONE = Choice(0, 0)
+
+
+def shares(traced: Trace, cost: Callable[[fx.Node, str], Cost | None]) -> dict[str, Fraction]:
+    """The share of the rows that reaches each parameter that not all of them reach; ``cost`` counts a call."""
+    names = {node: ops.op_of(node.target) for node in traced.graph.nodes if node.op in ("call_function", "call_method")}
+    if not any(name in CHOOSING or name in _GROUPED for name in names.values()):
+        return {}
+    flow = _Flow(traced, names, cost)
+    for node in traced.graph.nodes:
+        flow.visit(node)
+    return dict(flow.found())
+
+
+class _Flow:
+    """One walk over the graph in order of execution."""
+
+    def __init__(
+        self, traced: Trace, names: Mapping[fx.Node, str], cost: Callable[[fx.Node, str], Cost | None]
+    ) -> None:
+        self._names = names
+        self._cost = cost
+        self._sizes = {name: tensor.numel() for name, tensor in traced.model.parameters.items()}
+        self._neutral: set[fx.Node] = set()  # neither data nor weights
+        # What follows from choices, by the first of them; the scores that it was made from too.
+        self._decided: dict[fx.Node, Choice] = {}
+        for node, name in names.items():
+            if name in CHOOSING and (choice := _choice(node)) is not None:
+                self._decided[node] = self._decided[node.all_input_nodes[0]] = choice
+        self._weights: dict[fx.Node, tuple[str, ...]] = {}  # nodes that only move parameters
+        self._gathered: set[fx.Node] = set()
+        self._rows: dict[fx.Node, Rows] = {}
+        self._dispatched: dict[fx.Node, Fraction] = {}
+        self._uses: dict[str, dict[fx.Node, Fraction]] = {}
+        self._whole: set[str] = set()
+
+    def found(self) -> Iterator[tuple[str, Fraction]]:
+        """The parameters that only a part of the rows reaches, with that part."""
+        for name, uses in self._uses.items():
+            alternative = all(share < self._dispatched[source] for source, share in uses.items())
+            share = sum(uses.values(), Fraction())
+            if name not in self._whole and alternative and share < 1:
+                yield name, share
+
+    def visit(self, node: fx.Node) -> None:
+        """Take one node into account, after all those that it reads."""
+        inputs = node.all_input_nodes
+        name = self._names.get(node, "")
+        if node.op == "get_attr":
+            if str(node.target) in self._sizes:
+                self._weights[node] = (str(node.target),)
+            else:
+                self._neutral.add(node)
+        elif name and (name in _MADE or all(source in self._neutral for source in inputs)):
+            self._neutral.add(node)
+        elif name and self._decides(node, inputs):
+            self._decided.setdefault(node, next((self._decided[s] for s in inputs if s in self._decided), _NONE))
+        elif name and self._moves_weights(node, name, inputs):
+            self._weights[node] = tuple(dict.fromkeys(n for source in inputs for n in self._weights.get(source, ())))
+        elif name:
+            rows = self._rows_into(node, name, inputs)
+            for source in inputs:
+                if source in self._weights:
+                    rows = self._use(node, name, source, inputs, rows)
+            result = self._rows_out(node, name, inputs, rows)
+            if result is not None:
+                self._rows[node] = result
+
+    # -- what a node is ----------------------------------------------------------------------------------
+
+    def _decides(self, node: fx.Node, inputs: list[fx.Node]) -> bool:
+        """Whether it follows from choices, and from nothing else that is data."""
+        if node in self._decided:
+            return True
+        decided = [source in self._decided for source in inputs]
+        return any(decided) and all(d or s in self._neutral for d, s in zip(decided, inputs))
+
+    def _moves_weights(self, node: fx.Node, name: str, inputs: list[fx.Node]) -> bool:
+        """Whether it is made of parameters alone, or gathers some of a parameter's slices."""
+        if not inputs or inputs[0] not in self._weights:
+            return any(s in self._weights for s in inputs) and all(
+                s in self._weights or s in self._neutral for s in inputs
+            )
+        others = [source for source in inputs if source not in self._weights and source not in self._neutral]
+        index = name in ("getitem", "index_select")
+        many = index and any(_numel(source) > 1 for source in inputs[1:])
+        if many or inputs[0] in self._gathered:
+            self._gathered.add(node)
+        return not others or index
+
+    # -- the flow of rows --------------------------------------------------------------------------------
+
+    def _rows_into(self, node: fx.Node, name: str, inputs: list[fx.Node]) -> Rows | None:
+        if name in _PLACES or "written" in node.meta:
+            return self._rows.get(inputs[0]) if inputs else None
+        return next((self._rows[source] for source in inputs if source in self._rows), None)
+
+    def _rows_out(self, node: fx.Node, name: str, inputs: list[fx.Node], rows: Rows | None) -> Rows | None:
+        if name in _PLACES or "written" in node.meta:
+            return rows
+        data = [s for s in inputs if s not in self._weights and s not in self._neutral and s not in self._decided]
+        steered = any(source in self._decided for source in inputs)
+        if steered and data and name in _GATHERS | _PRODUCTS - _GROUPED:
+            return None if rows is not None else self._dispatch(data[0], node, inputs)
+        if rows is None:
+            return None
+        if name in _REDUCES and _lines(node) == _lines(rows.source) and _numel(node) < max(map(_numel, data)):
+            return None  # one row again for each that there was
+        if any(s not in self._rows and _numel(s) == _numel(node) for s in data) and name not in _PRODUCTS:
+            return None  # put beside rows that were never dispatched
+        if name == "cat":
+            joined = [self._rows[s] for s in inputs if s in self._rows and self._rows[s].source is rows.source]
+            return Rows(rows.source, sum((part.each for part in joined), Fraction()))
+        return Rows(rows.source, rows.each * self._part(node, name, inputs))
+
+    def _dispatch(self, data: fx.Node, node: fx.Node, inputs: list[fx.Node]) -> Rows:
+        source = self._origin(data, _REPEATS)
+        each = Fraction(_numel(node), max(_numel(source), 1))
+        choice = next(self._decided[s] for s in inputs if s in self._decided)
+        if choice.alternatives != _lines(source) > choice.rows > 0:  # each row is there once per choice already
+            each *= Fraction(_lines(source), choice.rows)
+        self._dispatched[source] = self._dispatched.get(source, Fraction()) + each
+        return Rows(source, each)
+
+    def _origin(self, node: fx.Node, through: frozenset[str]) -> fx.Node:
+        """The rows before they were repeated."""
+        while self._names.get(node) in through and node.all_input_nodes:
+            node = node.all_input_nodes[0]
+        return node
+
+    def _part(self, node: fx.Node, name: str, inputs: list[fx.Node]) -> Fraction:
+        """Which part of the rows a slice, or an element of a split, is; columns are no rows."""
+        source = inputs[0]
+        if RULES.get(name) is not free or source not in self._rows or _is_split(node):
+            return Fraction(1)
+        if _is_split(source):
+            first = source.all_input_nodes[0]
+            whole = first if _shape(first)[-1:] == _shape(node)[-1:] else node
+            return Fraction(_numel(node), max(_numel(whole), 1))
+        cut = _shape(source)[-1:] == _shape(node)[-1:] and _numel(node) < _numel(source)
+        return Fraction(_numel(node), _numel(source)) if cut else Fraction(1)
+
+    # -- parameters --------------------------------------------------------------------------------------
+
+    def _use(self, node: fx.Node, name: str, weight: fx.Node, inputs: list[fx.Node], rows: Rows | None) -> Rows | None:
+        """Note that ``node`` reads a parameter, and return the rows that it meets."""
+        names = self._weights[weight]
+        data = [source for source in inputs if source not in self._weights and source not in self._neutral]
+        if rows is None and data and (name in _GROUPED or weight in self._gathered):
+            rows = self._dispatch_by_weight(data[0])
+        if rows is None:
+            self._whole.update(names)
+            return None
+        whole = sum(self._sizes[entry] for entry in names)
+        share = rows.each / self._slices(node, name, weight, data) * Fraction(_numel(weight), max(whole, 1))
+        for entry in names:
+            uses = self._uses.setdefault(entry, {})
+            uses[rows.source] = uses.get(rows.source, Fraction()) + share
+        return rows
+
+    def _dispatch_by_weight(self, data: fx.Node) -> Rows:
+        """Rows that were not moved: each meets the slice of a weight that was gathered, or grouped, for it."""
+        source = self._origin(data, _REPEATS | _GATHERS)
+        rows = Rows(source, Fraction(_numel(data), max(_numel(source), 1)))
+        self._dispatched[source] = self._dispatched.get(source, Fraction()) + rows.each
+        return rows
+
+    def _slices(self, node: fx.Node, name: str, weight: fx.Node, data: list[fx.Node]) -> Fraction:
+        """Among how many slices of a weight the rows are divided: 1 where all rows meet all of it."""
+        cost = self._cost(node, name)
+        out = _numel(node)
+        if name in _PRODUCTS and cost is not None and cost.macs and len(_shape(weight)) > 1 and data:
+            # (r, n) x (g, n, m) -> (r, m) in r * n * m products: r*n * g*n*m * r*m / (r*n*m)**2 = g
+            return max(Fraction(_numel(data[0]) * _numel(weight) * out, cost.macs**2), Fraction(1))
+        if weight in self._gathered and out:
+            return max(Fraction(_lines(node) * _numel(weight), out), Fraction(1))
+        return Fraction(1)
+
+
+def _choice(node: fx.Node) -> Choice | None:
+    """The choice that a call makes among floating scores, where its indices are used."""
+    if not node.all_input_nodes or not _is_floating(node.all_input_nodes[0]):
+        return None
+    if _is_split(node) and not any(user.args[1:] == (1,) for user in node.users):
+        return None  # the values alone are used
+    scores, picked = _shape(node.all_input_nodes[0]), _shape(node)
+    if len(picked) < len(scores):
+        alternatives = prod(scores) // max(prod(picked), 1)
+    else:
+        alternatives = next((a for a, b in zip(scores, picked) if a != b), (scores or (1,))[-1])
+    return Choice(prod(scores) // max(alternatives, 1), alternatives)
+
+
+def _is_floating(node: fx.Node) -> bool:
+    meta = node.meta.get("tensor_meta")
+    return isinstance(meta, TensorMetadata) and meta.dtype.is_floating_point
+
+
+def _is_split(node: fx.Node) -> bool:
+    """Whether it returns several tensors."""
+    meta = node.meta.get("tensor_meta")
+    return isinstance(meta, (tuple, list)) and not isinstance(meta, TensorMetadata)
+
+
+def _shape(node: fx.Node) -> tuple[int, ...]:
+    meta: Any = node.meta.get("tensor_meta")
+    while isinstance(meta, (tuple, list)) and not isinstance(meta, TensorMetadata):
+        meta = meta[0] if meta else None
+    return tuple(meta.shape) if isinstance(meta, TensorMetadata) else ()
+
+
+def _numel(node: fx.Node) -> int:
+    return prod(_shape(node))
+
+
+def _lines(node: fx.Node) -> int:
+    """Rows: elements over the last dimension."""
+    return prod(_shape(node)[:-1])
