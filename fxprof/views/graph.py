@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from fxprof.dataflow import edges
 from fxprof.errors import InputError
-from fxprof.report import Report, TensorSpec
+from fxprof.report import ModuleProfile, Report, TensorSpec
 from fxprof.units import short
 from fxprof.views.rows import fitting_depth
 from fxprof.views.text import listed
@@ -110,15 +110,19 @@ def drawing(report: Report, *, by: str = "module", depth: int | None = None) -> 
     home = {op.name: f"module:{_at(op.module, cut)}" for op in report.ops}
     ran = set(home.values())
     boxes = {
-        f"module:{module.path}": Box(
-            (module.path or report.name, module.type, _macs(module.macs if level == cut else module.own_cost.macs)),
-            module.path.rpartition(".")[0],
-        )
+        f"module:{module.path}": _module(report, module, own=level < cut and bool(module.children))
         for level, module in report.walk()
-        if level <= cut and f"module:{module.path}" in ran
+        if f"module:{module.path}" in ran
     }
     order = {key: boxes[key] for key in home.values()}  # in order of first use
     return _drawing(report, {**entrances, **order}, {**{name: name for name in entrances}, **home})
+
+
+def _module(report: Report, module: ModuleProfile, *, own: bool) -> Box:
+    """A module with all below it, or what it runs itself, drawn inside it."""
+    name = (module.path or report.name) + (" (own)" if own else "")
+    macs = _macs(module.own_cost.macs if own else module.macs)
+    return Box((name, module.type, macs), module.path if own else module.path.rpartition(".")[0])
 
 
 def _drawing(report: Report, boxes: dict[str, Box], home: dict[str, str]) -> Drawing:

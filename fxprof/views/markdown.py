@@ -15,7 +15,7 @@ from fxprof.views.rows import rows
 from fxprof.views.text import safe
 
 # Sentences made of these alone hold nothing that markdown reads.
-_HARMLESS = re.compile(r"(?!.*www\.)[\w ,.;:()'?…^=+-]*")
+_HARMLESS = re.compile(r"(?!.*(?:www\.|\b_|_\b))[\w ,.;:()'?…^=+-]*")
 
 
 def render(
@@ -55,7 +55,7 @@ def code(name: str) -> str:
     name = safe(name)
     if not re.search(r"[`|\\]|^ | $", name):
         return f"`{name}`" if name else ""
-    return "<code>" + re.sub(r"[^\w. ]|^ | $", lambda match: f"&#{ord(match[0])};", name) + "</code>"
+    return "<code>" + re.sub(r"[^\w. ]|_|^ | $", lambda match: f"&#{ord(match[0])};", name) + "</code>"
 
 
 def sentence(text: str) -> str:
