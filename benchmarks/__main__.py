@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from benchmarks import accuracy, conventions, coverage, loading, matching, picture
+from benchmarks import accuracy, conventions, coverage, loading, matching, picture, readme
 from fxprof.errors import FxprofError
 
 # Each has add(parser), its options, and main(args), which runs it, prints its lines and says whether all is well.
@@ -17,6 +17,7 @@ BENCHMARKS = {
     "matching": matching,
     "loading": loading,
     "picture": picture,
+    "readme": readme,
 }
 
 

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from fxprof.commands import check, checkpoint, compare, explain, report, sweep
+from fxprof.commands.help import shaped
 from fxprof.errors import FxprofError, UncountedError
 from fxprof.version import __version__
 from fxprof.views.text import safe
@@ -47,7 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in COMMANDS:
         command.add(commands)
-    return parser
+    return shaped(parser)
 
 
 def _fail(err: FxprofError, status: int) -> int:

@@ -42,7 +42,7 @@ def add(commands: Any) -> None:
     for name, metric in METRICS.items():
         form = "[GLOB=]N" if metric.measure else "N"
         example = "such as 16GiB" if metric.unit == "bytes" else "such as 5G; with GLOB, of each module it matches"
-        text = f"limit of {metric.title}, {example}"
+        text = f"limit of {_in_a_sentence(metric.title)}, {example}"
         parser.add_argument(f"--max-{name}", action="append", default=[], metavar=form, help=text)
     parser.add_argument("--baseline", metavar="FILE.json", help="a saved report: also print what changed since")
     add_output(parser, _FORMATS)
@@ -99,3 +99,7 @@ def _table(file: Path) -> Mapping[str, Any]:
     if not isinstance(table, Mapping):
         raise InputError(f"[tool.fxprof] in {str(file)!r} must be a table, got {table!r}")
     return table
+
+
+def _in_a_sentence(title: str) -> str:
+    return title if title[1].isupper() else title.lower()  # MACs and FLOPs stay what they are
