@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,9 +18,9 @@ from fxprof.errors import InputError
 from fxprof.report import ModuleInfo, Report
 from fxprof.views.html import Axis, Chart, Column, Notes, Series, Table, Tabs, page, render
 from fxprof.views.html.report import parts
-from fxprof.views.html.tree import SUMS, tree
+from fxprof.views.html.tree import SUMS, opened, tree
 from fxprof.views.rows import rows
-from tests.commands import fails
+from tests.commands import ROOT, fails
 from tests.strategies import reports
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
@@ -72,6 +74,20 @@ def test_the_tree_adds_up(report: Report) -> None:
             assert all(sum(child[name] for child in below) == node[name] for name in SUMS)
         if node.name != "(own)":
             assert (node["macs"], node["flops"]) == (costs[node.path].macs, costs[node.path].flops)
+
+
+@settings(max_examples=30)
+@given(reports())
+def test_opened_nodes_add_up_to_their_ops(report: Report) -> None:
+    """Where a node opens into ops, each op is there once, and they add up to what the node holds itself."""
+    nodes = list(opened(tree(report)))
+    for index, node in enumerate(nodes):
+        if len(node.ops) > 1:
+            below = nodes[index + 1 : index + 1 + len(node.ops)]
+            assert [(child.name, child.path) for child in below] == [(op.op, node.path) for op in node.ops]
+            for name in SUMS:
+                if not name.startswith("param"):
+                    assert sum(child[name] for child in below) == node[name]
 
 
 @settings(max_examples=30)
@@ -146,6 +162,19 @@ def test_a_saved_report_becomes_html(saved: Path, capsys: pytest.CaptureFixture[
     assert fxprof.cli.main(["report", "report.json", *args]) == 0
     printed = Path("x.html").read_text(encoding="utf-8") if "-o" in args else capsys.readouterr().out
     assert printed == Report.from_dict(json.loads(saved.read_text())).to_html() + "\n"
+
+
+def test_html_needs_no_torch(saved: Path) -> None:
+    """A saved report becomes a page without importing torch."""
+    code = (
+        "import sys; from fxprof.cli import main; assert main(['report', 'report.json', '-o', 'x.html']) == 0;"
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
 
 
 def test_html_without_its_extra(

@@ -30,7 +30,9 @@ def tab(page: Page, name: str) -> Locator:
     """Choose one of the tables; give its panel."""
     button = page.get_by_role("tab", name=name, exact=True)
     button.click()
-    return page.locator(f"#{button.get_attribute('aria-controls')}")
+    panel = page.locator(f"#{button.get_attribute('aria-controls')}")
+    panel.locator("tr[data-index]").first.wait_for()
+    return panel
 
 
 def cells(panel: Locator) -> list[dict[str, str]]:

@@ -22,7 +22,7 @@ from fxprof.views.html.parts import (
     Table,
     Tabs,
 )
-from fxprof.views.html.tree import Node, tree
+from fxprof.views.html.tree import Node, opened, tree
 from fxprof.views.rows import Row, fitting_depth, rows
 from fxprof.views.text import listed
 
@@ -40,7 +40,8 @@ def parts(report: Report) -> list[Part]:
     nodes = tree(report)
     tables = (_modules(report, nodes), _types(report), _kinds(report), _calls(report))
     return [
-        _figures(report), Notes("How sure", notes.certainty(report), warns=not report.exact), _icicle(nodes),
+        _figures(report), Notes("How sure", notes.certainty(report), warns=not report.exact),
+        _icicle(list(opened(nodes))),
         Tabs("Tables", tables), *([_intensity(report)] if report.macs else []), *_gaps(report),
     ]  # fmt: skip
 
@@ -184,7 +185,7 @@ def _gaps(report: Report) -> list[Table]:
                 "Uncounted",
                 [
                     Column("Op", [gap.op for gap in gaps]),
-                    Column("First in", [gap.module for gap in gaps]),
+                    Column("First in", [gap.module or "the model itself" for gap in gaps]),
                     Column("Calls", [gap.calls for gap in gaps], "count", added=True),
                     Column("Elements written", [gap.elements for gap in gaps], "count", added=True),
                 ],
@@ -199,7 +200,7 @@ def _gaps(report: Report) -> list[Table]:
                     Column("What", [bound.what for bound in bounds]),
                     Column("Taken to be", [bound.assumed for bound in bounds]),
                     Column("Op", [bound.op for bound in bounds]),
-                    Column("Module", [bound.module for bound in bounds]),
+                    Column("Module", [bound.module or "the model itself" for bound in bounds]),
                     Column("Calls", [bound.calls for bound in bounds], "count", added=True),
                     Column("Source", [bound.source for bound in bounds], "source"),
                 ],

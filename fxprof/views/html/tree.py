@@ -1,11 +1,11 @@
-"""The module tree with every total, what a module runs itself as a node of its own."""
+"""The module tree with every total: what a module runs itself is a node of its own, and may open into its ops."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from fxprof.records import ModuleProfile
+from fxprof.records import ModuleProfile, OpProfile
 from fxprof.report import Report
 from fxprof.views.rows import returned
 
@@ -15,7 +15,10 @@ SUMS = ("macs", "flops", "params", "activations", "param_bytes", "activation_byt
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A module, or the part of one that is not in its children; ``sums`` go by the names of SUMS."""
+    """A module, the part of one that is not in its children, or an op; ``sums`` go by the names of SUMS.
+
+    ``ops`` are those that nothing below the node holds.
+    """
 
     name: str
     type: str
@@ -25,6 +28,7 @@ class Node:
     sums: tuple[int, ...]
     output: str = ""
     source: str = ""
+    ops: tuple[OpProfile, ...] = ()
 
     def __getitem__(self, name: str) -> int:
         return self.sums[SUMS.index(name)]
@@ -40,6 +44,16 @@ def tree(report: Report) -> list[Node]:
         below = (whole[child.path] for child in module.children)
         whole[module.path] = tuple(map(sum, zip(own[module.path], *below)))
     return list(_nodes(report, own, whole))
+
+
+def opened(nodes: Iterable[Node]) -> Iterator[Node]:
+    """The nodes with a node for each op below those that run several; parameters stay with the modules."""
+    for node in nodes:
+        yield node
+        if len(node.ops) > 1:
+            for op in node.ops:
+                sums = (op.macs, op.flops, 0, op.activations, 0, op.activation_bytes, op.bytes_accessed)
+                yield Node(op.op, "op", node.path, node.depth + 1, 1, sums)
 
 
 def _own(module: ModuleProfile) -> tuple[int, ...]:
@@ -62,9 +76,11 @@ def _nodes(report: Report, own: dict[str, tuple[int, ...]], whole: dict[str, tup
         depth, module = entry
         source, path = sources.get(module.path, ""), module.path
         name = module.name if path else report.name
-        yield Node(name, module.type, path, depth, module.calls, whole[path], returned(module), source)
+        ops = () if module.children else module.ops
+        yield Node(name, module.type, path, depth, module.calls, whole[path], returned(module), source, ops)
         if module.children and any(own[path]):
-            stack.append(Node(OWN, "", path, depth + 1, module.calls, own[path], source=_own_source(module)))
+            source = module.ops[0].source if module.ops else ""
+            stack.append(Node(OWN, "", path, depth + 1, module.calls, own[path], "", source, module.ops))
         stack.extend((depth + 1, child) for child in reversed(module.children))
 
 
@@ -77,7 +93,3 @@ def _sources(report: Report) -> dict[str, str]:
             found[path] = op.source
             path = path.rpartition(".")[0]
     return found
-
-
-def _own_source(module: ModuleProfile) -> str:
-    return module.ops[0].source if module.ops else ""

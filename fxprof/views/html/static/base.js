@@ -90,7 +90,7 @@ const theme = {
   followers: [],
   colours() {
     const style = getComputedStyle(document.documentElement);
-    const names = ["paper", "ink", "muted", "line", "soft", "accent", "faint", "on-accent"];
+    const names = ["paper", "ink", "muted", "line", "soft", "accent", "faint"];
     const found = Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
     return { ...found, font: getComputedStyle(document.body).fontFamily };
   },

@@ -88,7 +88,7 @@ function plot(place, data) {
         lineStyle: { width: 1.5, type: at > 3 ? "dashed" : "solid" },
         itemStyle: { color: shades[at % shades.length], opacity: data.lines ? 1 : 0.55 },
         emphasis: { scale: 1.3, itemStyle: { opacity: 1, borderColor: colours.ink, borderWidth: 1.5 } },
-        label: { show: !data.lines, position: "right", color: colours.muted, fontSize: 11, opacity: 1,
+        label: { show: !data.lines, position: "top", color: colours.muted, fontSize: 11, opacity: 1,
                  formatter: ({ data: { point, named } }) => !named ? "" : point.times > 1 ? `${point.label} × ${point.times}` : point.label },
         labelLayout: { hideOverlap: true },
       }))],

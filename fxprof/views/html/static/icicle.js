@@ -92,7 +92,9 @@ function icicle(place, data) {
     const brief = measure.unit === "bytes" ? ` (${shortBytes(value(node))})` : "";
     const times = state.bars.find((bar) => bar.node === node && !bar.many)?.times ?? 1;
     const part = Number(value(0)) ? `, ${share(BigInt(value(node)) * BigInt(times), value(0))} of the model` : "";
-    const name = (paths[node] || names[0]) + (names[node] === "(own)" ? " (own)" : "");
+    // What is no module of its own has the path of the module that runs it.
+    const own = node && paths[node].split(".").pop() !== names[node] ? ` ${names[node]}` : "";
+    const name = (paths[node] || names[0]) + own;
     const alike = times > 1 ? `and ${grouped(times - 1)} alike` : "";
     return [`${name} ${alike}`.trim(), types[node], `${grouped(value(node))} ${measure.of}${brief}${alike && " each"}${part}`, `${WRITE.ratio(data.shade[node])} ${data.shading}`]
       .filter(Boolean).join(" · ");
@@ -126,13 +128,15 @@ function icicle(place, data) {
     const shape = { x: bar.left, y: bar.level * BAR, width: Math.max(0.5, bar.right - bar.left - 1), height: BAR - 1 };
     if (bar.many) return [{ type: "rect", shape, style: { fill: colours.line } }];
     const dark = 0.08 + 0.82 * Math.sqrt(data.shade[bar.node] / most);
+    const ground = mixed(rgb(colours.paper), rgb(colours.accent), dark);
     const rect = {
-      type: "rect", shape, style: { fill: mixed(colours.paper, colours.accent, dark) },
+      type: "rect", shape, style: { fill: `rgb(${ground.join(",")})` },
       emphasis: { style: { stroke: colours.ink, lineWidth: 2 } },
     };
     const text = label(bar, shape.width - 10);
     if (!text) return [rect];
-    const fill = dark > 0.55 ? colours["on-accent"] : colours.ink;
+    const [dim, bright] = [colours.ink, colours.paper].sort((a, b) => light(rgb(a)) - light(rgb(b)));
+    const fill = contrast(rgb(bright), ground) >= 4 ? bright : dim;
     const style = {
       text, fill, x: shape.x + 6, y: shape.y + BAR / 2, verticalAlign: "middle", fontSize: 12, fontFamily: colours.font,
       width: shape.width - 8, overflow: "truncate",
@@ -232,8 +236,18 @@ function icicle(place, data) {
   way();
 }
 
-// Between two colours of the style sheet, written #rrggbb.
-function mixed(from, to, part) {
-  const channel = (colour, at) => parseInt(colour.slice(at, at + 2), 16);
-  return `rgb(${[1, 3, 5].map((at) => Math.round(channel(from, at) * (1 - part) + channel(to, at) * part)).join(",")})`;
+// Colours of the style sheet are written #rrggbb.
+const rgb = (colour) => [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
+const mixed = (from, to, part) => from.map((value, at) => Math.round(value * (1 - part) + to[at] * part));
+
+// How bright a colour is, from 0 to 1.
+const light = (colour) => colour
+  .map((value) => value / 255)
+  .map((value) => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4)
+  .reduce((sum, value, at) => sum + value * [0.2126, 0.7152, 0.0722][at], 0);
+
+// How well a text can be read on its ground, from 1 to 21, as WCAG defines it.
+function contrast(text, ground) {
+  const [less, more] = [light(text), light(ground)].sort((a, b) => a - b);
+  return (more + 0.05) / (less + 0.05);
 }

@@ -1,6 +1,7 @@
 // A table: sorts by any column, filters by words, folds its tree, and draws only the rows in view.
 
 const ROW = 26; // pixels, as in the style sheet
+const WORDS = new Intl.Collator("en", { numeric: true });
 const FEW = 12; // rows that need no filter
 const PRINTED = 400; // rows that go on paper
 
@@ -24,7 +25,7 @@ function listing(place, data) {
   const said = place.querySelector("output");
   const heads = [...table.tHead.rows[0].cells];
   const foot = columns.some((column) => column.added) ? table.createTFoot().insertRow() : null;
-  const state = { sort: null, down: false, rows: [], cursor: 0, flat: false, wide: "" };
+  const state = { sort: null, down: false, rows: [], cursor: 0, flat: false, stale: false };
   let texts = null; // of each row, for the filter; made when it is first used
 
   // -- which rows, in which order ---------------------------------------------------------------
@@ -49,7 +50,7 @@ function listing(place, data) {
     const [one, two] = state.down ? [values[b], values[a]] : [values[a], values[b]];
     // What has no value comes last either way.
     if (one === null || two === null) return (values[a] === null) - (values[b] === null) || a - b;
-    if (worded(columns[state.sort])) return one.localeCompare(two, "en", { numeric: true }) || a - b;
+    if (worded(columns[state.sort])) return WORDS.compare(one, two) || a - b;
     if (columns[state.sort].kind === "figure") return begins(one) - begins(two) || a - b;
     return Number(one) - Number(two) || a - b;
   }
@@ -61,11 +62,13 @@ function listing(place, data) {
   };
 
   function arrange() {
+    // A table behind another tab waits until it is in view.
+    state.stale = !box.clientWidth;
+    if (state.stale) return;
     const { found, flat } = matching();
     state.flat = flat || !depths.length;
     if (state.sort !== null && state.flat) found.sort(compare);
     state.rows = state.flat ? found : unfolded(found);
-    state.wide = "";
     const total = `${count.toLocaleString("en-US")} rows`;
     const note = !scope.path ? "" : paths.length ? ` in ${scope.path}` : " of the whole model";
     said.hidden = count <= FEW && found.length === count && !note;
@@ -247,7 +250,7 @@ function listing(place, data) {
     arrange();
   });
   box.addEventListener("scroll", () => requestAnimationFrame(draw), { passive: true });
-  new ResizeObserver(draw).observe(box);
+  new ResizeObserver(() => (state.stale ? arrange() : draw())).observe(box);
   scope.followers.push((path) => {
     const row = depths.length ? paths.indexOf(path) : -1;
     if (row >= 0) open[row] = 1;
