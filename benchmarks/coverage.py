@@ -59,7 +59,7 @@ def one(zoo: str, job: tuple[str, str]) -> Run:
     except Exception as err:
         return Run(model, place, error=_sentence(err), own=own)
     inputs = " ".join(made.kwargs)
-    left_out = " ".join(made.left_out)
+    left_out = "; ".join(f"{name}: {why}" for name, why in made.left_out.items())
     start = time.perf_counter()
     try:
         report = fxprof.analyze(made.model, *made.inputs, kwargs=dict(made.kwargs), name=model)

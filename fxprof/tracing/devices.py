@@ -37,9 +37,9 @@ def without_device(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple
     for arg in args[1:]:
         if isinstance(arg, str) and arg.endswith("Tensor"):
             kept.append(_TYPE_NAMES[arg.rpartition(".")[2].removesuffix("Tensor")])
-        elif isinstance(arg, type) and hasattr(arg, "dtype"):
+        elif isinstance(arg, Tensor) or (isinstance(arg, type) and hasattr(arg, "dtype")):
             kept.append(arg.dtype)
-        elif isinstance(arg, (torch.dtype, Tensor)):
+        elif isinstance(arg, torch.dtype):
             kept.append(arg)
     if "other" in kwargs:
         kwargs["dtype"] = kwargs.pop("other").dtype

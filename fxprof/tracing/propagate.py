@@ -20,10 +20,12 @@ from fxprof.tracing.support import asks_for_zeros
 from fxprof.tracing.values import (
     CHOSEN_NUMEL,
     CONTROL_NUMEL,
+    VIEWED_NUMEL,
     Value,
     map_tensors,
     meta_twin,
     small_enough,
+    storages,
     tensors_in,
 )
 
@@ -38,6 +40,8 @@ RANDOM = frozenset(
 _SHAPE_ONLY = frozenset(
     "new_zeros new_ones new_full new_empty new_tensor zeros_like ones_like full_like empty_like".split()
 )
+# Their second tensor lends its shape or dtype only.
+_AFTER_ANOTHER = frozenset(["expand_as", "view_as", "reshape_as", "type_as", "to"])
 _UNINITIALIZED = frozenset("empty empty_like new_empty empty_strided new_empty_strided empty_permuted".split())
 # Arguments after the first that are sizes, positions or counts, so a 0-d tensor there is read as a number.
 _SIZED = frozenset(
@@ -102,7 +106,8 @@ class Propagator:
         call = self._with_numbers_for_sizes(call)
         if asks_for_zeros(name, call.args, call.values):
             call = call.on_support()
-        known = name in _SHAPE_ONLY or (name not in RANDOM and all(value.real is not None for value in call.values))
+        deciding = call.values[:1] if name in _AFTER_ANOTHER else call.values
+        known = name in _SHAPE_ONLY or (name not in RANDOM and all(value.real is not None for value in deciding))
         on_meta = call.with_tensors(lambda value: value.meta)
         if size_depends_on_data(name, call.args, call.kwargs):
             if not known:
@@ -146,6 +151,8 @@ class Propagator:
         if call.name in CONVERSIONS:
             args, kwargs = without_device(call.args, call.kwargs)
             return args[0] if len(args) == 1 and not kwargs else call.func(*args, **kwargs)
+        if call.name == "type_as":
+            return call.args[0].to(call.args[1].dtype)
         if call.name == "new_tensor":
             return torch.tensor(*call.args[1:], **{"dtype": call.args[0].dtype, **call.kwargs, "device": "cpu"})
         if call.func in self._factories or call.name in _SHAPE_ONLY:
@@ -165,7 +172,11 @@ class Propagator:
             return True  # no meta kernel: its inputs are control data, hence small
         chosen = any(isinstance(fact, Choice) for value in call.values for fact in value.assumed)
         limit = CHOSEN_NUMEL if chosen else CONTROL_NUMEL
-        return all(small_enough(tensor.shape, limit) for tensor in tensors_in(result))
+        large = [tensor for tensor in tensors_in(result) if not small_enough(tensor.shape, limit)]
+        if not large:
+            return True
+        given = {storages(tensor) for tensor in tensors_in((call.args, call.kwargs))}
+        return all(storages(tensor) in given and small_enough(tensor.shape, VIEWED_NUMEL) for tensor in large)
 
     # -- what depends on data ----------------------------------------------------------------------
 

@@ -20,6 +20,8 @@ from fxprof.tracing.spans import Span
 CONTROL_NUMEL = 1 << 20
 # What follows from an assumed choice may be larger: one-hot encodings of 16,384 tokens x 8 choices x 256 experts.
 CHOSEN_NUMEL = 1 << 25
+# A view of control data takes no memory of its own: a mask of tokens expanded over the numbers of each.
+VIEWED_NUMEL = 1 << 26
 
 
 def small_enough(shape: torch.Size, limit: int = CONTROL_NUMEL) -> bool:

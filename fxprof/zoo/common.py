@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_LARGEST_TABLE = 1 << 24
+
 HOW = (
     "a MODEL is a torchvision name, timm:NAME, hf:MODEL_TYPE, package.module:callable, path/to/file.py:callable "
     "or a saved report .json"
@@ -62,23 +64,26 @@ def constructed(make: Callable[[], T], device: str, *, fall_back: bool = True) -
 
 @contextmanager
 def _weights_on_meta() -> Iterator[None]:
-    """Send ``torch.empty`` of floating numbers, of which layers make their weights, to the meta device.
+    """Send the floating tensors of ``torch.empty``, of which layers make their weights, to the meta device.
 
     Narrower than ``torch.device("meta")``: what a constructor computes (block widths, anchors,
-    position tables) keeps its values, so constructors and forwards that read them work.
+    position tables) keeps its values, so constructors and forwards that read them work. What other
+    functions make goes there too when it is larger than any table: some layers make weights of zeros.
     """
     import torch
     from torch.overrides import TorchFunctionMode
+
+    filled = {torch.zeros, torch.ones, torch.full, torch.rand, torch.randn}
 
     class Mode(TorchFunctionMode):
         def __torch_function__(
             self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
         ) -> Any:
-            kwargs = dict(kwargs or {})
-            if func is torch.empty and kwargs.get("device") is None:
-                dtype = kwargs.get("dtype") or torch.get_default_dtype()
-                if dtype.is_floating_point:
-                    kwargs["device"] = "meta"
+            kwargs = kwargs or {}
+            if (func is torch.empty or func in filled) and kwargs.get("device") is None:
+                weight = func(*args, **{**kwargs, "device": "meta"})
+                if weight.dtype.is_floating_point and (func is torch.empty or weight.numel() > _LARGEST_TABLE):
+                    return weight
             return func(*args, **kwargs)
 
     with Mode():

@@ -12,7 +12,7 @@ from typing import Any
 
 from fxprof.errors import FxprofError, InputError
 from fxprof.zoo.transformers_reader import Reader
-from fxprof.zoo.transformers_tensors import MAKERS
+from fxprof.zoo.transformers_tensors import ALONG_IDS, MAKERS
 
 # The arguments that may carry a modality: the first that forward takes does. Video only where there is no image.
 _CARRIERS = {
@@ -22,14 +22,17 @@ _CARRIERS = {
     "audio": ("input_features", "input_values", "audio_input_features"),
     "time": ("past_values",),
 }
-# What goes with such an argument wherever forward takes it.
+_CARRIER_NAMES = [name for names in _CARRIERS.values() for name in names]
+# What goes with an argument wherever forward takes it.
 _COMPANIONS = {
     "pixel_values": (
         "image_grid_thw", "grid_thw", "spatial_shapes", "pixel_position_ids", "image_position_ids", "aspect_ratio_ids",
-        "aspect_ratio_mask", "merge_sizes", "image_merge_sizes",
+        "aspect_ratio_mask", "merge_sizes", "image_merge_sizes", "target_sizes",
     ),
     "input_features": ("feature_attention_mask", "input_features_mask"),
-    "input_ids": ("bbox", "mm_token_type_ids"),
+    "query_embeds": ("encoder_hidden_states",),
+    "states": ("actions", "rewards", "returns_to_go", "timesteps"),
+    "input_ids": ("bbox", "mm_token_type_ids", "visual_feats", "visual_pos"),
 }  # fmt: skip
 # Which tokens stand for what, and which method makes the features that take their place.
 _PLACEHOLDERS = {
@@ -41,41 +44,56 @@ _PLACEHOLDERS = {
 def default_inputs(model: Any) -> tuple[dict[str, Any], dict[str, str]]:
     """Arguments for forward by name, integer tensors and specs for what is floating; and what was left out, why."""
     reader = Reader(model)
-    made = {name: MAKERS[name](reader) for name in _wanted(model) if name in MAKERS}
+    wanted = _wanted(model, reader.modalities)
+    made = {name: MAKERS[name](reader) for name in wanted if name in MAKERS}
     left_out: dict[str, str] = {}
-    for tokens, method in _PLACEHOLDERS.values() if "input_ids" in made else ():
+    if "input_ids" not in made:
+        return made, left_out
+    ids = made["input_ids"]
+    held = ids < 0
+    for tokens, method in _PLACEHOLDERS.values():
         token = next((t for name in tokens if (t := getattr(model.config, name, None)) is not None), None)
-        if token is None or not hasattr(model, method):
-            continue
-        accepted = inspect.signature(getattr(model, method)).parameters
-        given = {name: value for name, value in made.items() if name in accepted}
-        if not given:
+        given = _accepted(made, getattr(model, method, None))
+        if token is None or not given or not set(given) & set(_CARRIER_NAMES):
             continue
         try:
-            made["input_ids"] = _with_placeholders(made["input_ids"], token, _features(model, method, given))
+            ids, held = _with_placeholders(ids, held, token, _features(model, method, given))
         except FxprofError as err:  # as in default configurations whose parts do not fit together
             made = {name: value for name, value in made.items() if name not in given}
             left_out |= dict.fromkeys(given, str(err))
-    return made, left_out
+    along = {name: ALONG_IDS[name](ids, held) for name in wanted if name in ALONG_IDS}
+    return {**made, "input_ids": ids, **along}, left_out
 
 
-def _wanted(model: Any) -> list[str]:
+def _wanted(model: Any, modalities: tuple[str, ...]) -> list[str]:
     """Names of the arguments to pass."""
     taken = inspect.signature(model.forward).parameters
     main = model.main_input_name
     found = [*_required(model.forward), *([main] if isinstance(main, str) else main)]
-    modalities = model.input_modalities
-    modalities = (modalities,) if isinstance(modalities, str) else tuple(modalities)
     for modality in modalities:
-        if modality != "video" or "image" not in modalities:
-            found += [name for name in _CARRIERS.get(modality, ()) if name in taken][:1]
+        if (modality == "video" and "image" in modalities) or _is_missing(model.config, modality):
+            continue
+        found += [name for name in _CARRIERS.get(modality, ()) if name in taken][:1]
     for name in list(found):
         found += _COMPANIONS.get(name, ())
     for _, method in _PLACEHOLDERS.values():
         found += _required(getattr(model, method, None))
+    if "perceiver_embeddings" in taken:  # images apart from the text, which sees them through a mask
+        found += ["image_attention_mask"]
     if getattr(model.config, "is_encoder_decoder", False):
         found += ["decoder_input_ids"]
     return [name for name in dict.fromkeys(found) if name in taken]
+
+
+def _is_missing(config: Any, modality: str) -> bool:
+    """Whether the configuration has a place for the modality and nothing in it."""
+    places = {"image": "vision_config", "video": "vision_config", "audio": "audio_config"}
+    return getattr(config, places.get(modality, ""), config) is None
+
+
+def _accepted(made: dict[str, Any], method: Any) -> dict[str, Any]:
+    parameters = inspect.signature(method).parameters if method is not None else {}
+    return {name: value for name, value in made.items() if name in parameters}
 
 
 def _required(method: Any) -> list[str]:
@@ -85,11 +103,15 @@ def _required(method: Any) -> list[str]:
     return [name for name, p in parameters.items() if p.default is p.empty and p.kind not in plain]
 
 
-def _with_placeholders(ids: Any, token: int, count: int) -> Any:
-    """Make room in the ids for one image or sound: as many of its tokens as the model makes features of it."""
+def _with_placeholders(ids: Any, held: Any, token: int, count: int) -> tuple[Any, Any]:
+    """Make room in the ids for one image or sound: as many of its tokens as the model makes features of it.
+
+    ``held`` marks the places of all placeholders.
+    """
     import torch
 
-    return torch.cat([ids[:, :1], torch.full((1, count), token), ids[:, 1:]], dim=1)
+    ids = torch.cat([ids[:, :1], torch.full((1, count), token), ids[:, 1:]], dim=1)
+    return ids, torch.cat([held[:, :1], torch.ones(1, count, dtype=torch.bool), held[:, 1:]], dim=1)
 
 
 def _features(model: Any, method: str, given: dict[str, Any]) -> int:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from math import prod
 from typing import Any
 
-# Words in the names of configurations and modules that belong to a modality.
+# Words in the names of configurations and modules that belong to a modality, the most telling first.
 _WORDS = {
-    "text": ("text", "decoder", "language", "thinker", "llm"),
-    "image": ("vision", "visual", "vit", "image", "backbone", "perception"),
-    "audio": ("audio", "speech", "encoder", "acoustic", "sound"),
+    "text": ("text", "language", "llm", "thinker", "decoder"),
+    "image": ("vision", "visual", "vit", "image", "perception", "backbone"),
+    "audio": ("audio", "speech", "acoustic", "sound", "encoder"),
 }
 
 
@@ -23,9 +22,24 @@ class Reader:
         self.config = model.config
         self.taken = inspect.signature(model.forward).parameters.keys()
 
-    def find(self, modality: str, *names: str, default: Any = None) -> Any:
-        """The first of ``names`` that the modality's part of the configuration has; else the whole; else any part."""
-        parts = list(_parts(self.config, ""))
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """What the model takes: of "text", "image", "video", "audio", "time"."""
+        found = self.model.input_modalities
+        return (found,) if isinstance(found, str) else tuple(found)
+
+    @property
+    def is_video(self) -> bool:
+        """Whether images come as frames of one video."""
+        modalities = self.modalities
+        return ("video" in modalities and "image" not in modalities) or self.find("", "num_frames") is not None
+
+    def find(self, modality: str, *names: str, default: Any = None, here: bool = False) -> Any:
+        """The first of ``names`` that the modality's part of the configuration has; else the whole; else any part.
+
+        With ``here``, only the whole.
+        """
+        parts = list(_parts(self.config, ""))[: 1 if here else None]
         words = _WORDS.get(modality, ())
         ranked = sorted(parts, key=lambda item: _rank(item[0], words))
         for _, part in ranked:
@@ -45,16 +59,16 @@ class Reader:
 
     def first_weight(self, modality: str) -> Any:
         """The weight that meets an input of the modality first: of the first convolution or linear layer."""
-        named = list(self.model.named_modules())
-        words = _WORDS.get(modality, ())
-        layers = [(name, layer) for name, layer in named if _is_layer(layer)]
-        own = [layer for name, layer in layers if any(word in name.lower() for word in words)]
-        return (own or [layer for _, layer in layers])[0].weight if layers else None
+        layers = [(name.lower(), layer) for name, layer in self.model.named_modules() if _is_layer(layer)]
+        for word in _WORDS[modality] if len(self.modalities) > 1 else ():
+            if (found := next((layer for name, layer in layers if word in name), None)) is not None:
+                return found.weight
+        return layers[0][1].weight if layers else None
 
-    def numbers_per_patch(self) -> int:
-        """How many numbers a patch of an image has."""
+    def patch_shape(self) -> tuple[int, ...]:
+        """The numbers of one patch of an image, as the layer that takes it has them."""
         weight = self.first_weight("image")
-        return prod(weight.shape[1:])
+        return () if weight is None else tuple(weight.shape[1:])
 
 
 def _is_layer(layer: Any) -> bool:
@@ -69,6 +83,6 @@ def _parts(config: Any, path: str) -> Iterator[tuple[str, Any]]:
             yield from _parts(value, f"{path}.{key}")
 
 
-def _rank(path: str, words: tuple[str, ...]) -> tuple[bool, int]:
+def _rank(path: str, words: tuple[str, ...]) -> tuple[int, int]:
     """Parts of the modality first, then the nearest to the whole."""
-    return (not any(word in path for word in words), path.count("."))
+    return (next((i for i, word in enumerate(words) if word in path), len(words)), path.count("."))

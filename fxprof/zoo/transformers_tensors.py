@@ -1,4 +1,8 @@
-"""One maker per argument name: ids and grids as integer tensors, everything floating as a spec."""
+"""One maker per argument name: ids, masks and grids as integer tensors, everything floating as a spec.
+
+Sizes come from the configuration; where that does not say how an input is laid out, the first layer that
+takes it does (``transformers_reader.py``).
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,18 @@ from fxprof.report import TensorSpec
 from fxprof.zoo.transformers_reader import Reader
 
 TOKENS = 128
+DECODER_TOKENS = 16
 SAMPLES = 16_000  # one second of sound
 SOUND_FRAMES = 1024  # of a spectrogram, where the model has no length of its own
 IMAGE = 224
-GRID = 16  # patches per side of an image given as patches
-FRAMES = 16
+GRID = 24  # patches per side of an image given as patches: to be merged by 2, 3 or 4
+FRAMES = 4
+
+
+def _full(value: int, *shape: int) -> Any:
+    import torch
+
+    return torch.full(shape, value)
 
 
 # -- text --------------------------------------------------------------------------------------
@@ -29,21 +40,32 @@ def input_ids(reader: Reader, most: int = TOKENS) -> Any:
     special = reader.special_tokens()
     plain = [i for i in range(min(vocabulary, 4 * most + len(special))) if i not in special] or [0]
     length = min(most, positions if positions > 1 else most)
-    return torch.tensor([[plain[(7 * i + 5) % len(plain)] for i in range(length)]])
+    ids = torch.tensor([[plain[(7 * i + 5) % len(plain)] for i in range(length)]])
+    codebooks = reader.find("text", "num_codebooks", here=True)
+    return ids if codebooks is None else ids[..., None].expand(-1, -1, codebooks + 1).clone()
 
 
-def attention_mask(reader: Reader) -> Any:
-    """Nothing is padding."""
-    import torch
+def decoder_input_ids(reader: Reader) -> Any:
+    """(1, tokens); (1, tokens, channels) for a decoder of several streams of sound."""
+    ids = input_ids(reader, DECODER_TOKENS)
+    streams = getattr(getattr(reader.config, "decoder_config", None), "num_channels", None)
+    return ids if streams is None else ids[..., None].expand(-1, -1, streams).clone()
 
-    return torch.ones_like(input_ids(reader))
+
+def embeddings(reader: Reader) -> Any:
+    """(1, tokens, width)."""
+    return TensorSpec((1, TOKENS, reader.find("text", "hidden_size", "d_model", default=768)))
 
 
-def bbox(reader: Reader) -> Any:
-    """(1, tokens, 4): a box per token."""
-    import torch
+def queries(reader: Reader) -> Any:
+    """(1, queries, width): what a querying transformer starts from."""
+    count = reader.find("text", "num_query_tokens", default=32)
+    return TensorSpec((1, count, reader.find("text", "hidden_size", default=768)))
 
-    return torch.tensor([0, 0, 10, 10]).expand(*input_ids(reader).shape, 4).clone()
+
+def encoder_hidden_states(reader: Reader) -> Any:
+    """(1, tokens, width): what an encoder would have made."""
+    return TensorSpec((1, TOKENS, reader.find("text", "encoder_hidden_size", "hidden_size", default=768)))
 
 
 # -- images ------------------------------------------------------------------------------------
@@ -52,6 +74,9 @@ def bbox(reader: Reader) -> Any:
 def image_size(reader: Reader) -> tuple[int, int]:
     """Height and width."""
     size = reader.find("image", "image_size", "img_size", "input_size", default=IMAGE)
+    ratios = reader.find("image", "scaled_images_ratios")
+    if ratios is not None:  # the smallest copy of the image has to be a patch
+        size = round(reader.find("image", "patch_size", here=True) / min(ratios))
     if isinstance(size, dict):
         size = (size["height"], size["width"])
     return (size, size) if isinstance(size, int) else (size[-2], size[-1])
@@ -63,25 +88,36 @@ def channels(reader: Reader) -> int:
     return found
 
 
-def is_patches(reader: Reader) -> bool:
-    """Whether forward wants an image cut into patches: then it also wants to know how they lay."""
-    return bool(reader.taken & {"image_grid_thw", "grid_thw"})
-
-
 def pixel_values(reader: Reader) -> Any:
-    """(1, channels, height, width); patches (n, numbers) or (1, n, numbers) for models that take them so."""
-    if is_patches(reader):
-        return TensorSpec((GRID * GRID, reader.numbers_per_patch()))
-    if reader.taken & {"spatial_shapes", "pixel_position_ids", "image_position_ids"}:
-        return TensorSpec((1, GRID * GRID, reader.numbers_per_patch()))
+    """(1, channels, height, width); for models that take them so, patches, several images, or frames."""
     image = (channels(reader), *image_size(reader))
-    frames = reader.find("image", "num_frames")
-    crops = reader.find("image", "image_grid_pinpoints")
-    if frames is not None:
-        return TensorSpec((1, frames, *image))
-    if crops:
-        return TensorSpec((1, 1 + max(h * w for h, w in crops) // (image[1] * image[2]), *image))
+    patch = tuple(reader.patch_shape())
+    if reader.taken & {"image_grid_thw", "grid_thw"}:  # patches of all images in one row
+        return TensorSpec((GRID * GRID, *(patch if len(patch) == 3 else (_product(patch),))))
+    if reader.taken & {"spatial_shapes", "pixel_position_ids", "image_position_ids"}:
+        return TensorSpec((1, GRID * GRID, _product(patch)))
+    if "target_sizes" in reader.taken:  # patches side by side in one image, one patch high
+        return TensorSpec((1, image[0], patch[-1], GRID * GRID * patch[-1]))
+    if "aspect_ratio_ids" in reader.taken:
+        return TensorSpec((1, 1, reader.find("image", "max_num_tiles", default=4), *image))
+    if (pinpoints := reader.find("image", "image_grid_pinpoints")) is not None:
+        return TensorSpec((1, 1 + max(height * width for height, width in pinpoints) // (image[1] * image[2]), *image))
+    if reader.taken & {"pixel_attention_mask", "perceiver_embeddings"}:
+        return TensorSpec((1, 1, *image))
+    if reader.is_video:
+        return TensorSpec((1, reader.find("image", "num_frames", default=FRAMES), *image))
     return TensorSpec((1, *image))
+
+
+def _product(shape: tuple[int, ...]) -> int:
+    import math
+
+    return math.prod(shape)
+
+
+def pixel_attention_mask(reader: Reader) -> Any:
+    """Nothing is padding: of patches (1, n), else of pixels (1, 1, height, width)."""
+    return _full(1, 1, GRID * GRID) if "spatial_shapes" in reader.taken else _full(1, 1, 1, *image_size(reader))
 
 
 def pixel_values_videos(reader: Reader) -> Any:
@@ -97,19 +133,12 @@ def grid_thw(reader: Reader) -> Any:
     return torch.tensor([[1, GRID, GRID]])
 
 
-def spatial_shapes(reader: Reader) -> Any:
-    """(1, 2)."""
-    import torch
-
-    return torch.tensor([[GRID, GRID]])
-
-
 def position_ids_of_patches(reader: Reader) -> Any:
     """(1, n, 2): x and y of every patch."""
     import torch
 
     grid = torch.arange(GRID)
-    return torch.cartesian_prod(grid, grid)[None]
+    return torch.cartesian_prod(grid, grid)[None].flip(-1)
 
 
 def image_sizes(reader: Reader) -> Any:
@@ -119,11 +148,9 @@ def image_sizes(reader: Reader) -> Any:
     return torch.tensor([image_size(reader)])
 
 
-def one(reader: Reader) -> Any:
-    """(1, 1)."""
-    import torch
-
-    return torch.ones(1, 1, dtype=torch.int64)
+def aspect_ratio_mask(reader: Reader) -> Any:
+    """(1, 1, tiles): all are there."""
+    return _full(1, 1, 1, reader.find("image", "max_num_tiles", default=4))
 
 
 # -- sound -------------------------------------------------------------------------------------
@@ -131,64 +158,97 @@ def one(reader: Reader) -> Any:
 
 def input_features(reader: Reader) -> Any:
     """A spectrogram, (1, bins, frames) before a 1-d convolution, else (1, frames, bins)."""
-    names = ("num_mel_bins", "feature_size", "input_feat_per_channel", "num_mel_channels", "n_mels", "input_dim")
+    names = ("num_mel_bins", "feature_size", "input_feat_size", "input_feat_per_channel", "n_mels", "input_dim")
     bins = reader.find("audio", *names, default=80)
-    frames = reader.find("audio", "max_source_positions")
     weight = reader.first_weight("audio")
+    if weight is not None and weight.dim() == 2:
+        bins = weight.shape[1]
+    if reader.find("audio", "spec_size") is not None:  # taken as an image of one channel
+        return TensorSpec((1, 1, SOUND_FRAMES, bins))
     if weight is not None and weight.dim() == 3 and weight.shape[1] == bins:
-        return TensorSpec((1, bins, 2 * (frames or SOUND_FRAMES // 2)))
+        return TensorSpec((1, bins, 2 * reader.find("audio", "max_source_positions", default=SOUND_FRAMES // 2)))
     return TensorSpec((1, SOUND_FRAMES, bins))
 
 
 def input_features_mask(reader: Reader) -> Any:
     """(1, frames): nothing is padding."""
-    import torch
-
-    return torch.ones(1, max(input_features(reader).shape[1:]), dtype=torch.int64)
+    spec: TensorSpec = input_features(reader)
+    return _full(1, 1, max(spec.shape[1:])).bool()
 
 
 def input_values(reader: Reader) -> Any:
-    """A waveform (1, samples), or (1, channels, samples) for the codecs."""
-    weight = reader.first_weight("audio")
-    if reader.find("audio", "num_mel_bins") and reader.find("audio", "max_length"):
-        return TensorSpec((1, reader.find("audio", "max_length"), reader.find("audio", "num_mel_bins")))
-    del weight
-    if (count := reader.find("audio", "audio_channels")) is not None:
-        return TensorSpec((1, count, SAMPLES))
+    """A waveform (1, samples), (1, channels, samples) for codecs, or a spectrogram."""
+    if (bins := reader.find("audio", "num_mel_bins")) is not None:
+        return TensorSpec((1, reader.find("audio", "max_length", default=SOUND_FRAMES), bins))
+    if reader.find("audio", "audio_channels", "codebook_size", "channels") is not None:
+        return TensorSpec((1, reader.find("audio", "audio_channels", "channels", default=1), SAMPLES))
     return TensorSpec((1, SAMPLES))
 
 
-# -- time series -------------------------------------------------------------------------------
+# -- time series and control -------------------------------------------------------------------
 
 
 def past_values(reader: Reader) -> Any:
-    """(1, length) or (1, length, channels)."""
+    """(1, length), or (1, length, channels) of several series."""
     length = reader.find("time", "context_length", "prediction_length", default=TOKENS)
     count = reader.find("time", "num_input_channels", "input_size", default=1)
     lags = max(reader.find("time", "lags_sequence", default=[0]))
     return TensorSpec((1, length + lags, count) if count > 1 else (1, length + lags))
 
 
+def _steps(name: str, default: int) -> Callable[[Reader], Any]:
+    """(1, steps, width), the width from the configuration."""
+    return lambda reader: TensorSpec((1, DECODER_TOKENS, reader.find("", name, default=default)))
+
+
 MAKERS: dict[str, Callable[[Reader], Any]] = {
     "input_ids": input_ids,
-    "decoder_input_ids": lambda reader: input_ids(reader, 16),
-    "qformer_input_ids": lambda reader: input_ids(reader, 16),
-    "attention_mask": attention_mask,
-    "bbox": bbox,
+    "decoder_input_ids": decoder_input_ids,
+    "qformer_input_ids": lambda reader: input_ids(reader, DECODER_TOKENS),
+    "inputs_embeds": embeddings,
+    "query_embeds": queries,
+    "encoder_hidden_states": encoder_hidden_states,
     "pixel_values": pixel_values,
+    "image_pixel_values": pixel_values,
     "image": pixel_values,
     "hidden_states": pixel_values,
+    "prompt_pixel_values": pixel_values,
+    "prompt_masks": pixel_values,
     "pixel_values_videos": pixel_values_videos,
+    "pixel_attention_mask": pixel_attention_mask,
     "image_grid_thw": grid_thw,
     "grid_thw": grid_thw,
-    "spatial_shapes": spatial_shapes,
+    "spatial_shapes": lambda reader: _full(GRID, 1, 2),
+    "target_sizes": lambda reader: _full(GRID, 1, 2),
     "pixel_position_ids": position_ids_of_patches,
     "image_position_ids": position_ids_of_patches,
     "image_sizes": image_sizes,
-    "image_merge_sizes": one,
+    "merge_sizes": lambda reader: _full(2, 1),
+    "image_merge_sizes": lambda reader: _full(2, 1),
+    "aspect_ratio_ids": lambda reader: _full(1, 1, 1),
+    "aspect_ratio_mask": aspect_ratio_mask,
+    "visual_feats": lambda reader: TensorSpec((1, DECODER_TOKENS, reader.find("", "visual_feat_dim", default=2048))),
+    "visual_pos": lambda reader: TensorSpec((1, DECODER_TOKENS, 4)),
     "input_features": input_features,
+    "audio_input_features": input_features,
+    "audio_mel": input_features,
+    "audio_mel_mask": lambda reader: ~input_features_mask(reader),  # true is padding
     "input_features_mask": input_features_mask,
-    "feature_attention_mask": input_features_mask,
+    "feature_attention_mask": lambda reader: input_features_mask(reader).long(),
     "input_values": input_values,
     "past_values": past_values,
+    "states": _steps("state_dim", 17),
+    "actions": _steps("act_dim", 4),
+    "rewards": _steps("reward_dim", 1),
+    "returns_to_go": _steps("reward_dim", 1),
+    "timesteps": lambda reader: _full(1, 1, DECODER_TOKENS),
+}
+
+# Arguments that go along with the ids token by token, made when these are known: (ids, their placeholders).
+ALONG_IDS: dict[str, Callable[[Any, Any], Any]] = {
+    "attention_mask": lambda ids, held: ids.new_ones(ids.shape),
+    "bbox": lambda ids, held: ids.new_tensor([0, 0, 10, 10]).expand(*ids.shape, 4).clone(),
+    "mm_token_type_ids": lambda ids, held: held.long(),
+    "image_attention_mask": lambda ids, held: ids.new_ones((*ids.shape, 1)),
+    "image_embeds_position_mask": lambda ids, held: held.long(),
 }

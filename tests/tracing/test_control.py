@@ -34,6 +34,32 @@ def test_sizes_read_from_integer_inputs_are_exact() -> None:
     assert report.exact
 
 
+def test_a_mask_expanded_over_features_keeps_its_values() -> None:
+    """A view takes no memory: 3 of 8 tokens are 3 x 2**18 of 2**21 elements, whatever the limit for tables."""
+
+    def forward(self: Any, x: Tensor, mask: Tensor) -> Tensor:
+        wide = mask.unsqueeze(-1).expand_as(x)
+        assert x[wide].numel() == wide.sum() == 3 << 18
+        return self.fc(x[wide].view(-1, 4))
+
+    mask = torch.tensor([[1, 0, 1, 0, 0, 0, 1, 0]], dtype=torch.bool)
+    report = fxprof.analyze(module(forward, fc=linear()), (1, 8, 1 << 18), mask)
+
+    assert report.macs == (3 << 18) * 4
+    assert report.exact
+
+
+def test_another_tensor_lends_its_dtype_only() -> None:
+    """Control data converted after an abstract tensor is control data still."""
+
+    def forward(self: Any, x: Tensor, mask: Tensor) -> Tensor:
+        for converted in (mask.type_as(x), mask.to(x)):
+            assert converted.dtype is x.dtype and converted.sum() == 3
+        return self.fc(x)
+
+    assert fxprof.analyze(module(forward, fc=linear()), (2, 4), torch.tensor([1, 0, 1, 1])).exact
+
+
 def test_tables_and_masks_made_in_forward_keep_their_values() -> None:
     """Even where a table is filled in steps, viewed, and turned into booleans."""
 
