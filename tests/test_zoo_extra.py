@@ -64,7 +64,7 @@ SHAPES = {
     "vit": {"pixel_values": (1, 3, 224, 224)},
     "clip": {"input_ids": (1, 77), "pixel_values": (1, 3, 224, 224)},
     "whisper": {"input_features": (1, 80, 3000), "decoder_input_ids": (1, 16)},
-    "wav2vec2": {"input_values": (1, 16000)},
+    "wav2vec2": {"input_values": (1, 48000)},
     # 24 x 24 patches are 576 tokens
     "llava": {"input_ids": (1, 128 + 576), "pixel_values": (1, 3, 336, 336)},
 }

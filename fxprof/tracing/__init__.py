@@ -98,6 +98,7 @@ def record(
     names = bind(inventory.model, inputs, kwargs)
     assumptions = Assumptions(bounds)
     see_dispatch = any(isinstance(module, torch.jit.ScriptModule) for module in inventory.paths)
+    first: TraceError | None = None
     for attempt in range(_ATTEMPTS):
         assumptions.reset()
         try:
@@ -106,9 +107,10 @@ def record(
                 return traced
         except HiddenCall:
             see_dispatch = True  # which raises it no more
-        except TraceError:
+        except TraceError as err:
+            first = first or err  # what the likeliest path ran into, not what the turns away from it did
             if attempt == _ATTEMPTS - 1 or not assumptions.flip_last():
-                raise
+                raise first  # noqa: B904 - the later ones are not its cause
     raise AssertionError("unreachable")
 
 

@@ -18,11 +18,11 @@ from fxprof.zoo.transformers_tensors import ALONG_IDS, MAKERS
 _CARRIERS = {
     "text": ("input_ids",),
     "image": ("pixel_values", "image_pixel_values", "flattened_patches", "image"),
-    "video": ("pixel_values_videos",),
+    "video": ("pixel_values_videos", "pixel_values"),
     "audio": ("input_features", "input_values", "audio_input_features"),
     "time": ("past_values",),
 }
-_CARRIER_NAMES = [name for names in _CARRIERS.values() for name in names]
+_CARRIER_NAMES = {name for modality, names in _CARRIERS.items() if modality != "text" for name in names}
 # What goes with an argument wherever forward takes it.
 _COMPANIONS = {
     "pixel_values": (
@@ -31,8 +31,10 @@ _COMPANIONS = {
     ),
     "input_features": ("feature_attention_mask", "input_features_mask"),
     "query_embeds": ("encoder_hidden_states",),
+    "input_values": ("input_values_cutoffs",),
+    "feature_attention_mask": ("attention_mask",),
     "states": ("actions", "rewards", "returns_to_go", "timesteps"),
-    "input_ids": ("bbox", "mm_token_type_ids", "visual_feats", "visual_pos"),
+    "input_ids": ("bbox", "mm_token_type_ids", "visual_feats", "visual_pos", "image_embeds_position_mask"),
 }  # fmt: skip
 # Which tokens stand for what, and which method makes the features that take their place.
 _PLACEHOLDERS = {
@@ -52,17 +54,29 @@ def default_inputs(model: Any) -> tuple[dict[str, Any], dict[str, str]]:
     ids = made["input_ids"]
     held = ids < 0
     for tokens, method in _PLACEHOLDERS.values():
-        token = next((t for name in tokens if (t := getattr(model.config, name, None)) is not None), None)
         given = _accepted(made, getattr(model, method, None))
-        if token is None or not given or not set(given) & set(_CARRIER_NAMES):
+        names = [name for name in tokens if hasattr(model.config, name)]
+        if not names or not set(given) & _CARRIER_NAMES:
             continue
         try:
+            token = _token(model.config, names)
             ids, held = _with_placeholders(ids, held, token, _features(model, method, given))
         except FxprofError as err:  # as in default configurations whose parts do not fit together
-            made = {name: value for name, value in made.items() if name not in given}
-            left_out |= dict.fromkeys(given, str(err))
+            dropped = set(given) - {"input_ids"} - set(_required(model.forward))
+            made = {name: value for name, value in made.items() if name not in dropped}
+            left_out |= dict.fromkeys(sorted(dropped), str(err))
+    if "image_embeds_position_mask" in wanted:
+        ids, held = _with_placeholders(ids, held, int(ids[0, 0]), reader.find("image", "latent_query_num", default=0))
     along = {name: ALONG_IDS[name](ids, held) for name in wanted if name in ALONG_IDS}
     return {**made, "input_ids": ids, **along}, left_out
+
+
+def _token(config: Any, names: list[str]) -> int:
+    """The id that stands for one feature vector."""
+    found = next((token for name in names if (token := getattr(config, name)) is not None), None)
+    if found is None:
+        raise InputError(f"the configuration sets no {' or '.join(names)}")
+    return int(found)
 
 
 def _wanted(model: Any, modalities: tuple[str, ...]) -> list[str]:
@@ -74,6 +88,8 @@ def _wanted(model: Any, modalities: tuple[str, ...]) -> list[str]:
         if (modality == "video" and "image" in modalities) or _is_missing(model.config, modality):
             continue
         found += [name for name in _CARRIERS.get(modality, ()) if name in taken][:1]
+    if modalities == ("text",):  # which speech models that say nothing else have too
+        found += [name for name in _CARRIERS["audio"] if name in taken][:1]
     for name in list(found):
         found += _COMPANIONS.get(name, ())
     for _, method in _PLACEHOLDERS.values():

@@ -11,6 +11,7 @@ _WORDS = {
     "text": ("text", "language", "llm", "thinker", "decoder"),
     "image": ("vision", "visual", "vit", "image", "perception", "backbone"),
     "audio": ("audio", "speech", "acoustic", "sound", "encoder"),
+    "high_res": ("high_res",),
 }
 
 
@@ -58,11 +59,15 @@ class Reader:
         return found
 
     def first_weight(self, modality: str) -> Any:
-        """The weight that meets an input of the modality first: of the first convolution or linear layer."""
-        layers = [(name.lower(), layer) for name, layer in self.model.named_modules() if _is_layer(layer)]
+        """The weight that meets an input of the modality first: of the first convolution or linear layer.
+
+        Layers in a list of blocks come after all others, whatever their place in the constructor.
+        """
+        found = [(name.lower(), layer) for name, layer in self.model.named_modules() if _is_layer(layer)]
+        layers = sorted(found, key=lambda item: any(part.isdigit() for part in item[0].split(".")))
         for word in _WORDS[modality] if len(self.modalities) > 1 else ():
-            if (found := next((layer for name, layer in layers if word in name), None)) is not None:
-                return found.weight
+            if (own := next((layer for name, layer in layers if word in name), None)) is not None:
+                return own.weight
         return layers[0][1].weight if layers else None
 
     def patch_shape(self) -> tuple[int, ...]:

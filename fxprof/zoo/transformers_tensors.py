@@ -14,8 +14,8 @@ from fxprof.zoo.transformers_reader import Reader
 
 TOKENS = 128
 DECODER_TOKENS = 16
-SAMPLES = 16_000  # one second of sound
-SOUND_FRAMES = 1024  # of a spectrogram, where the model has no length of its own
+SAMPLES = 48_000  # of a waveform: one second at 48 kHz, three at 16
+SOUND_FRAMES = 1600  # of a spectrogram, where the model has no length of its own
 IMAGE = 224
 GRID = 24  # patches per side of an image given as patches: to be merged by 2, 3 or 4
 FRAMES = 4
@@ -57,6 +57,12 @@ def embeddings(reader: Reader) -> Any:
     return TensorSpec((1, TOKENS, reader.find("text", "hidden_size", "d_model", default=768)))
 
 
+def context_hidden_states(reader: Reader) -> Any:
+    """(1, tokens, layers x width): what several layers of another model have made."""
+    width = reader.find("text", "hidden_size", default=768)
+    return TensorSpec((1, TOKENS, len(reader.find("", "target_layer_ids", default=[0])) * width))
+
+
 def queries(reader: Reader) -> Any:
     """(1, queries, width): what a querying transformer starts from."""
     count = reader.find("text", "num_query_tokens", default=32)
@@ -73,13 +79,17 @@ def encoder_hidden_states(reader: Reader) -> Any:
 
 def image_size(reader: Reader) -> tuple[int, int]:
     """Height and width."""
-    size = reader.find("image", "image_size", "img_size", "input_size", default=IMAGE)
+    size = reader.find("image", "max_img_size", "image_size", "img_size", "input_size", default=IMAGE)
     ratios = reader.find("image", "scaled_images_ratios")
     if ratios is not None:  # the smallest copy of the image has to be a patch
         size = round(reader.find("image", "patch_size", here=True) / min(ratios))
+    if isinstance(size, int) and (windows := reader.find("image", "num_windows")) is not None:
+        window = reader.find("image", "patch_size") * windows
+        size = -(-size // window) * window
     if isinstance(size, dict):
         size = (size["height"], size["width"])
-    return (size, size) if isinstance(size, int) else (size[-2], size[-1])
+    height, width = (size, size) if isinstance(size, int) else (size[-2], size[-1])
+    return (height // 2, width) if "prompt_pixel_values" in reader.taken else (height, width)  # one above the other
 
 
 def channels(reader: Reader) -> int:
@@ -158,14 +168,25 @@ def aspect_ratio_mask(reader: Reader) -> Any:
 
 def input_features(reader: Reader) -> Any:
     """A spectrogram, (1, bins, frames) before a 1-d convolution, else (1, frames, bins)."""
-    names = ("num_mel_bins", "feature_size", "input_feat_size", "input_feat_per_channel", "n_mels", "input_dim")
+    names = (
+        "feature_projection_input_dim",
+        "num_mel_bins",
+        "feature_size",
+        "input_feat_size",
+        "input_feat_per_channel",
+        "n_mels",
+        "input_dim",
+    )
     bins = reader.find("audio", *names, default=80)
     weight = reader.first_weight("audio")
     if weight is not None and weight.dim() == 2:
         bins = weight.shape[1]
-    if reader.find("audio", "spec_size") is not None:  # taken as an image of one channel
-        return TensorSpec((1, 1, SOUND_FRAMES, bins))
-    if weight is not None and weight.dim() == 3 and weight.shape[1] == bins:
+    if (side := reader.find("audio", "spec_size")) is not None:  # folded into a square image
+        return TensorSpec((1, 1, side * side // bins, bins))
+    if reader.find("audio", "n_window") is not None:
+        return TensorSpec((1, bins, SOUND_FRAMES))
+    by_convolution = weight is not None and weight.dim() == 3 and weight.shape[1] == bins
+    if by_convolution and reader.find("audio", "input_feat_per_channel") is None:  # which turns it round itself
         return TensorSpec((1, bins, 2 * reader.find("audio", "max_source_positions", default=SOUND_FRAMES // 2)))
     return TensorSpec((1, SOUND_FRAMES, bins))
 
@@ -180,7 +201,7 @@ def input_values(reader: Reader) -> Any:
     """A waveform (1, samples), (1, channels, samples) for codecs, or a spectrogram."""
     if (bins := reader.find("audio", "num_mel_bins")) is not None:
         return TensorSpec((1, reader.find("audio", "max_length", default=SOUND_FRAMES), bins))
-    if reader.find("audio", "audio_channels", "codebook_size", "channels") is not None:
+    if reader.find("audio", "audio_channels", "codebook_size", "downsampling_ratios", "upsampling_ratios") is not None:
         return TensorSpec((1, reader.find("audio", "audio_channels", "channels", default=1), SAMPLES))
     return TensorSpec((1, SAMPLES))
 
@@ -193,7 +214,8 @@ def past_values(reader: Reader) -> Any:
     length = reader.find("time", "context_length", "prediction_length", default=TOKENS)
     count = reader.find("time", "num_input_channels", "input_size", default=1)
     lags = max(reader.find("time", "lags_sequence", default=[0]))
-    return TensorSpec((1, length + lags, count) if count > 1 else (1, length + lags))
+    several = count > 1 or reader.find("time", "num_input_channels") is not None
+    return TensorSpec((1, length + lags, count) if several else (1, length + lags))
 
 
 def _steps(name: str, default: int) -> Callable[[Reader], Any]:
@@ -206,12 +228,17 @@ MAKERS: dict[str, Callable[[Reader], Any]] = {
     "decoder_input_ids": decoder_input_ids,
     "qformer_input_ids": lambda reader: input_ids(reader, DECODER_TOKENS),
     "inputs_embeds": embeddings,
+    "inputs": embeddings,
+    "noise_embeds": embeddings,
+    "action_embeds": embeddings,
+    "context_hidden_states": context_hidden_states,
     "query_embeds": queries,
     "encoder_hidden_states": encoder_hidden_states,
     "pixel_values": pixel_values,
     "image_pixel_values": pixel_values,
     "image": pixel_values,
     "hidden_states": pixel_values,
+    "high_res_pixel_values": lambda reader: TensorSpec((1, 3, *(reader.find("high_res", "image_size"),) * 2)),
     "prompt_pixel_values": pixel_values,
     "prompt_masks": pixel_values,
     "pixel_values_videos": pixel_values_videos,
@@ -236,7 +263,17 @@ MAKERS: dict[str, Callable[[Reader], Any]] = {
     "input_features_mask": input_features_mask,
     "feature_attention_mask": lambda reader: input_features_mask(reader).long(),
     "input_values": input_values,
+    "input_values_cutoffs": lambda reader: _full(SAMPLES, 1, 1),
+    "latents": lambda reader: TensorSpec((1, reader.find("", "hidden_size", default=512), TOKENS)),
     "past_values": past_values,
+    "past_values_padding": lambda reader: _full(0, *past_values(reader).shape),
+    "freq": lambda reader: _full(0, 1, 1),
+    "task_inputs": lambda reader: input_ids(reader, reader.find("", "task_seq_len", default=DECODER_TOKENS)),
+    "classes_input_ids": lambda reader: input_ids(reader, DECODER_TOKENS),
+    "classes_attention_mask": lambda reader: _full(1, 1, DECODER_TOKENS),
+    "tasks_input_ids": lambda reader: input_ids(reader, DECODER_TOKENS),
+    "tasks_attention_mask": lambda reader: _full(1, 1, DECODER_TOKENS),
+    "classes_structure": lambda reader: _full(1, 1),
     "states": _steps("state_dim", 17),
     "actions": _steps("act_dim", 4),
     "rewards": _steps("reward_dim", 1),
