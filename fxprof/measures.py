@@ -25,8 +25,16 @@ MEASURES: Mapping[str, Measure] = {
 }
 # Totals of a Report, by the name of the attribute.
 TOTALS: Mapping[str, str] = {
-    "params": "Parameters", "trainable_params": "Trainable parameters", "buffers": "Buffers", "macs": "MACs",
-    "flops": "FLOPs", "activations": "Activations", "param_bytes": "Parameter bytes",
-    "activation_bytes": "Activation bytes", "bytes_accessed": "Bytes accessed", "peak_bytes": "Peak memory",
+    "params": "Parameters",
+    "active_params": "Active parameters",
+    "trainable_params": "Trainable parameters",
+    "buffers": "Buffers",
+    "macs": "MACs",
+    "flops": "FLOPs",
+    "activations": "Activations",
+    "param_bytes": "Parameter bytes",
+    "activation_bytes": "Activation bytes",
+    "bytes_accessed": "Bytes accessed",
+    "peak_bytes": "Peak memory",
     "intensity": "Intensity",
-}  # fmt: skip
+}

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from fxprof.commands.models import add_model, counted, natural
-from fxprof.commands.output import show
+from fxprof.commands.output import colour, show, width
 from fxprof.conventions import CONVENTIONS, conventions
 from fxprof.conventions.difference import explain
 from fxprof.report import Report
@@ -33,9 +33,9 @@ def _explain(args: argparse.Namespace) -> int:
     if args.format == "json":
         show(json.dumps(_data(report, args), indent=2))
     elif args.vs is None:
-        show(text.overview(report))
+        show(text.overview(report, width(args), colour(args)))
     else:
-        show(text.render(explain(report, args.vs, args.base), args.ops))
+        show(text.render(explain(report, args.vs, args.base), args.ops, width(args), colour(args)))
     return 0
 
 

@@ -54,4 +54,4 @@ def _layers(report: Report, args: argparse.Namespace, form: str) -> str:
         raise InputError(
             "--by layer lists every layer in call order, as a table: leave out --format, --depth, --top and --sort"
         )
-    return layers.render(report)
+    return layers.render(report, width(args), colour(args))

@@ -33,8 +33,11 @@ class Line:
 
 
 def totals(compared: Comparison, *, changed: bool = False) -> list[Line]:
-    """Every total, or those that differ."""
-    lines = [Line("", "", TOTALS[name], values) for name, values in compared.totals().items()]
+    """Every total, or those that differ; active parameters where they are not all of them."""
+    found = compared.totals()
+    if found["active_params"] == found["params"]:
+        del found["active_params"]
+    lines = [Line("", "", TOTALS[name], values) for name, values in found.items()]
     return [line for line in lines if not changed or len(set(line.values)) > 1]
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from tabulate import tabulate
-
 from fxprof.conventions import CONVENTIONS, count, find
 from fxprof.conventions.difference import Cause, Difference
 from fxprof.report import Report
 from fxprof.units import grouped, share, short
+from fxprof.views.grid import DIM, plain, prose, table
+from fxprof.views.listing import Column
 from fxprof.views.text import fit, listed, safe
 
 _WIDTH = 44  # of a module's path, shortened in the middle
 
 
-def render(difference: Difference, ops: int = 2) -> str:
+def render(difference: Difference, ops: int = 2, width: int | None = None, colour: bool = False) -> str:
     """The two numbers, then the causes with the ``ops`` largest places of each; the causes add up."""
     base, other = find(difference.base), find(difference.other)
     numbers = [
@@ -21,13 +21,16 @@ def render(difference: Difference, ops: int = 2) -> str:
         (base.name, grouped(difference.base_flops), short(difference.base_flops), f"{base.tool}: {base.unit}"),
         ("difference", _signed(difference.flops), "", ""),
     ]
-    head = tabulate(numbers, tablefmt="plain", disable_numparse=True, colalign=("left", "right", "right", "left"))
     notes = [f"{side.name} does not see {missed}." for side in (other, base) for missed in side.misses]
     notes += [f"{side.name} here: {limit}." for side in (other, base) for limit in side.limits]
-    return "\n".join([head, "", _causes(difference, ops), *(["", *notes] if notes else [])])
+    foot = "\n".join(prose(notes, width, DIM, on=colour))
+    return "\n\n".join(filter(None, [plain(numbers, (1, 2), width), _causes(difference, ops, width, colour), foot]))
 
 
-def _causes(difference: Difference, ops: int) -> str:
+_CAUSES = [Column("Cause"), Column("FLOPs", right=True), Column("Ops", right=True), Column("Largest", prose=True)]
+
+
+def _causes(difference: Difference, ops: int, width: int | None, colour: bool) -> str:
     if not difference.causes:
         return "No difference: both count the same at every op."
     rows = [
@@ -35,10 +38,7 @@ def _causes(difference: Difference, ops: int) -> str:
         for cause in difference.causes
     ]  # fmt: skip
     rows.append(("sum", _signed(sum(cause.flops for cause in difference.causes)), "", ""))
-    align = ("left", "right", "right", "left")
-    return tabulate(
-        rows, ("Cause", "FLOPs", "Ops", "Largest"), tablefmt="simple", disable_numparse=True, colalign=align
-    )
+    return table(_CAUSES, rows, width=width, colour=colour)
 
 
 def _where(cause: Cause, limit: int) -> str:
@@ -50,16 +50,21 @@ def _signed(number: int) -> str:
     return f"{number:+,}" if number else "0"
 
 
-def overview(report: Report) -> str:
+_OVERVIEW = [
+    Column("Convention"), Column("FLOPs", right=True), Column("of MACs", right=True, spare=1),
+    Column("Parameters", right=True, spare=2), Column("Tool", prose=True, spare=3),
+    Column("What it counts", prose=True),
+]  # fmt: skip
+
+
+def overview(report: Report, width: int | None = None, colour: bool = False) -> str:
     """What every convention counts, in one table."""
     rows = []
     for name, convention in CONVENTIONS.items():
         counted = count(report, name)
         part = share(counted.flops, report.macs) if 0 <= counted.flops <= report.macs else _times(counted.flops, report)
         rows.append((name, grouped(counted.flops), part, grouped(counted.params), convention.tool, convention.unit))
-    headers = ("Convention", "FLOPs", "of MACs", "Parameters", "Tool", "What it counts")
-    align = ("left", "right", "right", "right", "left", "left")
-    return tabulate(rows, headers, tablefmt="simple", disable_numparse=True, colalign=align)
+    return table(_OVERVIEW, rows, width=width, colour=colour)
 
 
 def _times(flops: int, report: Report) -> str:

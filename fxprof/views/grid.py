@@ -10,7 +10,8 @@ from tabulate import tabulate
 from fxprof.views.listing import Column
 from fxprof.views.text import fit, safe
 
-_NARROWEST = 16  # of a name, and of a remark
+_NARROWEST = 20  # of a name
+_NARROWEST_PROSE = 24
 BOLD, DIM, RED, GREEN, YELLOW = 1, 2, 31, 32, 33
 
 
@@ -52,10 +53,12 @@ def plain(rows: Sequence[Sequence[str]], rights: Sequence[int] = (), width: int 
     """Rows aligned without titles; the columns in ``rights`` to the right, the last one broken at the width."""
     align = ["right" if index in rights else "left" for index in range(len(rows[0]))]
     used = sum(max(len(row[index]) for row in rows) + 2 for index in range(len(rows[0]) - 1))
-    rest = None if width is None else max(width - used, _NARROWEST)
-    shown = [[*row, ""] if rest is None else [*row[:-1], "\n".join(textwrap.wrap(row[-1], rest))] for row in rows]
-    cells = [row[: len(align)] for row in shown]
-    return tabulate(cells, tablefmt="plain", disable_numparse=True, colalign=align)
+    shown = [[*row[:-1], _broken(row[-1], width and max(width - used, _NARROWEST))] for row in rows]
+    return tabulate(shown, tablefmt="plain", disable_numparse=True, colalign=align)
+
+
+def _broken(text: str, width: int | None) -> str:
+    return text if width is None else "\n".join(textwrap.wrap(text, width))
 
 
 def _fitted(
@@ -69,14 +72,14 @@ def _fitted(
         excess = _shorten(chosen, shown, width)
         spare = max(kept, key=lambda index: columns[index].spare)
         if excess <= 0 or not columns[spare].spare:
-            return chosen, shown
+            return chosen, _wrapped(chosen, shown, width)
         kept.remove(spare)
 
 
 def _shorten(columns: Sequence[Column], cells: list[list[str]], width: int) -> int:
     """Shorten names, in the order of their columns and none below a readable rest; return what is still too much."""
-    # tabulate gives a title two columns more than it has letters.
-    widths = [max(len(c.title) + 2, *(len(row[i]) for row in cells)) for i, c in enumerate(columns)]
+    widths = _widths(columns, cells)
+    widths = [min(size, _NARROWEST_PROSE) if column.prose else size for column, size in zip(columns, widths)]
     excess = sum(widths) + 2 * (len(columns) - 1) - width
     for index, column in enumerate(columns):
         limit = max(_NARROWEST, len(column.title) + 2, widths[index] - excess)
@@ -85,6 +88,19 @@ def _shorten(columns: Sequence[Column], cells: list[list[str]], width: int) -> i
             for row in cells:
                 row[index] = fit(row[index], limit)
     return excess
+
+
+def _widths(columns: Sequence[Column], cells: list[list[str]]) -> list[int]:
+    """The width of each column; tabulate gives a title two more than it has letters."""
+    return [max(len(c.title) + 2, *(len(row[index]) for row in cells)) for index, c in enumerate(columns)]
+
+
+def _wrapped(columns: Sequence[Column], cells: list[list[str]], width: int) -> list[list[str]]:
+    """Prose broken to the room that the other columns leave."""
+    widths = _widths(columns, cells)
+    fixed = sum(size for column, size in zip(columns, widths) if not column.prose) + 2 * (len(columns) - 1)
+    room = max(_NARROWEST_PROSE, (width - fixed) // max(1, sum(column.prose for column in columns)))
+    return [[_broken(text, room) if c.prose else text for c, text in zip(columns, row)] for row in cells]
 
 
 def _lines(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> list[str]:

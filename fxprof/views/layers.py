@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tabulate import tabulate
-
 from fxprof.conventions.hooks import Layer, leaves
 from fxprof.conventions.torchsummaryx import mult_adds
 from fxprof.report import Report, Shape
 from fxprof.units import grouped
-from fxprof.views.text import safe
+from fxprof.views.grid import DIM, plain, prose, table
+from fxprof.views.listing import Column
 
 RECURSIVE = "(recursive)"
 
@@ -59,16 +58,20 @@ def _kernel(layer: Layer) -> Shape:
     return (shape[1], shape[0], *shape[2:]) if len(shape) > 1 else shape
 
 
-def render(report: Report) -> str:
+_COLUMNS = [
+    Column("Layer", name=True), Column("Kernel Shape", spare=1), Column("Output Shape", spare=2),
+    Column("Params", right=True), Column("Mult-Adds", right=True),
+]  # fmt: skip
+
+
+def render(report: Report, width: int | None = None, colour: bool = False) -> str:
     """The listing and its totals."""
     cells = [
-        (safe(row.name), _shape(row.kernel), _shape(row.output), _params(row), _count(row.mult_adds))
+        (row.name, _shape(row.kernel), _shape(row.output), _params(row), _count(row.mult_adds))
         for row in layers(report)
-    ]
-    headers = ("Layer", "Kernel Shape", "Output Shape", "Params", "Mult-Adds")
-    align = ("left", "left", "left", "right", "right")
-    listing = tabulate(cells, headers, tablefmt="simple", disable_numparse=True, colalign=align if cells else None)
-    return f"{listing}\n\n{_totals(report)}\n\n{_NOTE}"
+    ]  # fmt: skip
+    note = "\n".join(prose([_NOTE], width, DIM, on=colour))
+    return "\n\n".join([table(_COLUMNS, cells, width=width, colour=colour), _totals(report), note])
 
 
 _NOTE = "Mult-Adds as torchsummaryX counts them: of one sample, without bias; --by module has fxprof's own."
@@ -93,4 +96,4 @@ def _totals(report: Report) -> str:
         ("Non-trainable params", grouped(report.params - report.trainable_params)),
         ("Mult-Adds", grouped(sum(row.mult_adds for row in layers(report)))),
     ]
-    return tabulate(lines, tablefmt="plain", disable_numparse=True, colalign=("left", "right"))
+    return plain(lines, rights=(1,))

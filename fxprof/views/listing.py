@@ -16,28 +16,29 @@ _LABELS = {
     "node": ("Node", "Op", "Module"),
 }
 _NUMBERS = ("Parameters", "MACs", "FLOPs", "Activations", "of MACs")
-_SPARE = {"Activations": 1, "FLOPs": 2, "of MACs": 3}
+_SPARE = {"of MACs": 1, "Activations": 2, "FLOPs": 3, "Op": 4, "Type": 4, "Output": 5}
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
     """A title, whether its cells are aligned right, and whether they are names from the model.
 
-    Where there is too little room, columns with a ``spare`` go, the largest first.
+    Where there is too little room, ``prose`` is broken into lines, and columns with a ``spare`` go, the largest first.
     """
 
     title: str
     right: bool = False
     name: bool = False
     spare: int = 0
+    prose: bool = False
 
 
 def columns(by: str) -> list[Column]:
     """The columns of a listing: names, numbers, and the output's shape where there is one."""
     first, *rest = _LABELS[by]
-    labels = [Column(title, by in ("type", "op"), by not in ("type", "op"), 4) for title in rest]
+    labels = [Column(title, by in ("type", "op"), by not in ("type", "op"), _SPARE.get(title, 0)) for title in rest]
     numbers = [Column(title, right=True, spare=_SPARE.get(title, 0)) for title in _NUMBERS]
-    output = [Column("Output", spare=5)] if by in ("module", "node") else []
+    output = [Column("Output", spare=_SPARE["Output"])] if by in ("module", "node") else []
     return [Column(first, name=True), *labels, *numbers, *output]
 
 
