@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
@@ -18,9 +20,12 @@ from torch.fx.passes.shape_prop import TensorMetadata
 from fxprof import binding, observed, ops, routing
 from fxprof.decompose import decompose
 from fxprof.errors import UncountedError
+from fxprof.records import Attributes
 from fxprof.report import Cost, ModuleInfo, OpProfile, Report, StateProfile, TensorSpec
 from fxprof.rules import RULES, free
 from fxprof.tracing import Trace, record
+from fxprof.tracing.layouts import spec_of
+from fxprof.tracing.repeats import Seen
 from fxprof.training import backward_cost, grad_call_cost, is_grad_call, needs_gradient
 from fxprof.version import __version__
 
@@ -59,24 +64,42 @@ def analyze(
         TraceError: forward failed; the message says where.
         UncountedError: only with ``strict``.
     """
-    traced = record(model, inputs, kwargs or {}, bounds, training=training)
-    rules = RULES if rules is None else rules
+    with no_garbage_collection():
+        report = _analyzed(
+            record(model, inputs, kwargs or {}, bounds, training=training), RULES if rules is None else rules, training,
+            name,
+        )  # fmt: skip
+    if strict and not report.exact:
+        raise UncountedError(_inexact(report))
+    return report
+
+
+@contextmanager
+def no_garbage_collection() -> Iterator[None]:
+    """Run the body without searches for cycles: there are none to find among so many new objects."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _analyzed(traced: Trace, rules: Mapping[str, Rule], training: bool, name: str | None) -> Report:
     counted = tuple(_profiles(traced, rules, training))
     shares = routing.shares(traced, lambda node, op: cost_of(node, op, rules))
-    report = Report(
+    return Report(
         name=name or type(traced.model.model).__name__,
         inputs=traced.inputs,
         ops=counted,
         modules=tuple(_modules(traced, shares)),
-        bounds=tuple(replace(bound, source=_place(bound.source)) for bound in traced.bounds),
+        bounds=tuple(replace(bound, source=_shortened(bound.source)) for bound in traced.bounds),
         outputs=tuple(node.name for node in _output(traced.graph).all_input_nodes),
         training=training,
         versions={"fxprof": __version__, "torch": str(torch.__version__)},
         calls=tuple(observed.calls(traced.calls, traced.graph.nodes, counted)),
     )
-    if strict and not report.exact:
-        raise UncountedError(_inexact(report))
-    return report
 
 
 def _output(graph: fx.Graph) -> fx.Node:
@@ -102,27 +125,90 @@ def _profiles(traced: Trace, rules: Mapping[str, Rule], training: bool) -> Itera
             names[node] = str(node.target)
             memory.introduce(meta.get("storage"), "")
         elif "tensor_meta" in meta:  # the rest only takes inputs apart or puts the output together
-            op = ops.op_of(node.target)
-            inputs = [(arg, spec) for arg in node.all_input_nodes for spec in specs(arg.meta.get("tensor_meta"))]
-            outputs = tuple(specs(meta.get("tensor_meta")))
+            producers = node.all_input_nodes
+            call = _call(node, producers, rules)
             owners, fresh = memory.owners(node.name, meta.get("storage"))
-            cost = costs[node] = grad_call_cost(node, costs, shapes) if is_grad_call(node) else cost_of(node, op, rules)
+            cost = costs[node] = grad_call_cost(node, costs, shapes) if is_grad_call(node) else call.cost
             if cost is not None and node in needing:
                 cost += backward_cost(node, cost, needing, shapes)
-            moved = 0 if not fresh and rules.get(op) is free else _bytes(op, [spec for _, spec in inputs], outputs)
             filename, line = meta["source"]
             yield OpProfile(
-                name=node.name, op=op, module=meta["module_path"],
-                inputs=tuple(spec for _, spec in inputs), outputs=outputs, cost=cost,
-                args=tuple(names.get(arg, arg.name) for arg, _ in inputs), memory=owners,
-                bytes_accessed=moved, source=_place(f"{filename}:{line}") if filename else "",
-                called=observed.spelling(node.target), attributes=observed.arguments(node, op, shapes),
-            )  # fmt: skip
+                node.name,
+                call.op,
+                meta["module_path"],
+                call.inputs,
+                call.outputs,
+                cost,
+                _names(producers, names),
+                owners,
+                call.bytes if fresh or call.rule is not free else 0,
+                _place(filename, line),
+                call.called,
+                call.attributes,
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """What is the same for all calls of one function on tensors laid out alike."""
+
+    op: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    cost: Cost | None
+    bytes: int  # read and written
+    called: str
+    attributes: Attributes
+    rule: Rule | None
+
+
+_CALLS: dict[Seen, _Call] = {}  # of all analyses
+_LIMIT = 1 << 15
+
+
+def _call(node: fx.Node, producers: list[fx.Node], rules: Mapping[str, Rule]) -> _Call:
+    """Describe a call; those that the tracer found alike only once."""
+    seen = node.meta.get("seen")
+    if seen is None or seen.tensors != len(producers):  # x + x has one input, x + y has two
+        return _described(node, producers, rules)
+    call = _CALLS.get(seen)
+    if call is None or rules.get(call.op) is not call.rule:
+        call = _described(node, producers, rules)
+        if call.rule is not None:  # else its cost depends on the rules of what it decomposes into
+            if len(_CALLS) >= _LIMIT:
+                _CALLS.clear()
+            _CALLS[seen] = call
+    return call
+
+
+def _described(node: fx.Node, producers: list[fx.Node], rules: Mapping[str, Rule]) -> _Call:
+    op = ops.op_of(node.target)
+    inputs = tuple([spec for arg in producers for spec in specs(arg.meta.get("tensor_meta"))])
+    outputs = tuple(specs(node.meta.get("tensor_meta")))
+    return _Call(
+        op, inputs, outputs, None if is_grad_call(node) else cost_of(node, op, rules), _bytes(op, inputs, outputs),
+        observed.spelling(node.target), observed.arguments(node, op, shapes), rules.get(op),
+    )  # fmt: skip
+
+
+def _names(producers: list[fx.Node], names: Mapping[fx.Node, str]) -> tuple[str, ...]:
+    """For each input tensor the name of what made it."""
+    found = []
+    for arg in producers:
+        meta = arg.meta.get("tensor_meta")
+        count = 1 if type(meta) is TensorMetadata else sum(1 for _ in specs(meta))
+        found += [names.get(arg, arg.name)] * count
+    return tuple(found)
 
 
 @lru_cache(maxsize=4096)
-def _place(source: str) -> str:
+def _place(filename: str, line: int) -> str:
     """A source line without the machine's own folders: from the package or the working directory on."""
+    return f"{_shortened(filename)}:{line}" if filename else ""
+
+
+@lru_cache(maxsize=512)
+def _shortened(source: str) -> str:
     folders = [folder.rstrip(os.sep) + os.sep for folder in (*sys.path, str(Path.cwd())) if folder]
     above = [folder for folder in folders if source.startswith(folder)]
     return source.removeprefix(max(above, key=len)) if above else source
@@ -159,7 +245,7 @@ def _flat(item: Any) -> Iterator[int]:
         yield item
 
 
-def _bytes(op: str, inputs: list[TensorSpec], outputs: tuple[TensorSpec, ...]) -> int:
+def _bytes(op: str, inputs: Sequence[TensorSpec], outputs: tuple[TensorSpec, ...]) -> int:
     written = sum(spec.nbytes for spec in outputs)
     read = sum(spec.nbytes for spec in inputs)
     if (op in _LOOKUPS or op == "getitem") and len(inputs) > 1:
@@ -213,15 +299,10 @@ def shape_of(meta: Any) -> Any:
     return None
 
 
-@lru_cache(maxsize=1 << 16)
-def _spec(shape: torch.Size, dtype: torch.dtype) -> TensorSpec:
-    return TensorSpec(shape, dtype)
-
-
 def specs(meta: Any) -> Iterator[TensorSpec]:
     """Every tensor in a ``tensor_meta`` entry."""
     if isinstance(meta, TensorMetadata):
-        yield _spec(meta.shape, meta.dtype)
+        yield spec_of(meta.shape, meta.dtype)
     elif isinstance(meta, (tuple, list)):
         for item in meta:
             yield from specs(item)
@@ -265,7 +346,7 @@ def _state(traced: Trace, shares: Mapping[str, Fraction]) -> dict[str, list[Stat
     found: dict[str, list[StateProfile]] = {}
     for kind, entries in (("parameter", traced.model.parameters), ("buffer", traced.model.buffers)):
         for name, tensor in entries.items():
-            spec = _spec(tensor.shape, tensor.dtype)
+            spec = spec_of(tensor.shape, tensor.dtype)
             trainable = kind == "parameter" and tensor.requires_grad
             share = shares.get(name, Fraction(1)).as_integer_ratio()
             entry = StateProfile(name, spec, kind, trainable, name in traced.attributes, share)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from torch import fx, nn
@@ -61,7 +62,8 @@ def places(model: nn.Module) -> dict[nn.Module, int]:
     return found
 
 
-def bases(kind: type[nn.Module]) -> tuple[str, ...]:
+@lru_cache(maxsize=1024)
+def bases(kind: Any) -> tuple[str, ...]:
     """Qualified names of a class and those above it, below nn.Module."""
     above = kind.__mro__[: kind.__mro__.index(nn.Module)]
     return tuple(f"{base.__module__}.{base.__qualname__}" for base in above)
@@ -78,8 +80,8 @@ def weights(module: nn.Module) -> tuple[Weight, ...]:
 def hyperparameters(module: nn.Module) -> Attributes:
     """Those of HYPERPARAMETERS that the module has, as plain values."""
     held = vars(module)
-    pairs = ((name, _plain(held[name])) for name in HYPERPARAMETERS if name in held)
-    return tuple((name, value) for name, value in pairs if value is not None)
+    pairs = [(name, _plain(held[name])) for name in HYPERPARAMETERS if name in held]
+    return tuple([pair for pair in pairs if pair[1] is not None])
 
 
 # -- ops -------------------------------------------------------------------------------------------------

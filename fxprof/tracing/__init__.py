@@ -8,13 +8,14 @@ from threading import RLock
 from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from fxprof.errors import FxprofError, InputError, TraceError
 from fxprof.report import Bound, InputProfile, TensorSpec
 from fxprof.tracing.bounds import Assumptions
 from fxprof.tracing.inputs import GivenShape, InputReader, bind
 from fxprof.tracing.inventory import Inventory
+from fxprof.tracing.layouts import spec_of
 from fxprof.tracing.nodes import HiddenCall
 from fxprof.tracing.outputs import output_argument
 from fxprof.tracing.tracer import NeedsIntegers, Tracer
@@ -146,8 +147,8 @@ def _attempt(
     return Trace(model, tracer.nodes.graph, tuple(reader.profiles), calls, tracer.nodes.attributes, assumptions.bounds)
 
 
-def _specs(outputs: Any) -> tuple[TensorSpec, ...]:
-    return tuple(TensorSpec(t.shape, t.dtype) for t in (outputs if isinstance(outputs, tuple) else (outputs,)))
+def _specs(tensors: tuple[Tensor, ...]) -> tuple[TensorSpec, ...]:
+    return tuple([spec_of(tensor.shape, tensor.dtype) for tensor in tensors])
 
 
 def _floating_dtype(model: Inventory) -> torch.dtype:

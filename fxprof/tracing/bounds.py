@@ -42,6 +42,7 @@ class Assumptions:
         self._bounds: dict[tuple[str, str, str], Bound] = {}
         self._guessed: list[str] = []
         self._noted: set[Assumed] = set()
+        self.made = 0  # how many, so that a caller sees whether a call made one
         self._turns: dict[tuple[FrameType | None, str], int] = {}
 
     @property
@@ -58,6 +59,7 @@ class Assumptions:
 
     def note(self, op: str, what: str, assumed: object, effect: str, module: str, source: str) -> None:
         """Record one assumption; the same one at the same place counts calls."""
+        self.made += 1
         key = (op, source, str(assumed))
         seen = self._bounds.get(key, Bound(op, what, str(assumed), module, source, calls=0, effect=effect))
         self._bounds[key] = replace(seen, calls=seen.calls + 1)

@@ -19,6 +19,7 @@ from torch import Tensor, fx, nn
 from fxprof.errors import InputError
 from fxprof.report import InputProfile, TensorSpec
 from fxprof.tracing.choices import INPUT
+from fxprof.tracing.layouts import layout_of
 from fxprof.tracing.tracer import Tracer
 from fxprof.tracing.values import Value, meta_twin, small_enough
 
@@ -102,6 +103,8 @@ class InputReader:
     def _introduced(self, value: Value, node: fx.Node) -> Tensor:
         self._tracer.values.add(value)
         self._tracer.nodes.describe(node, value.handle)
+        if value.real is None and not value.handle.requires_grad:
+            value.layout = layout_of(value.handle)
         return value.handle
 
 

@@ -37,9 +37,11 @@ def user_frame() -> FrameType | None:
     A meta kernel's frame is a sign that TorchScript or C++ has called the kernel behind the tracer's back.
     """
     fallback = None
+    kinds = _kinds.get
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code is not _BOTTOM:
-        kind = code_kind(frame.f_code)
+        code = frame.f_code
+        kind = kinds(code) or code_kind(code)
         if kind in ("user", "kernel"):
             return frame
         if kind == "forward" and fallback is None:

@@ -20,7 +20,7 @@ from fxprof.tracing.values import tensors_in
 _SLOT = "_compiled_call_impl"
 
 
-@dataclass
+@dataclass(slots=True)
 class ModuleCall:
     """One call of a module: its positional tensors and those it returned; ``key`` as in ``nn_module_stack``."""
 
@@ -30,11 +30,12 @@ class ModuleCall:
     outputs: tuple[Tensor, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Frame:
     """A module being called; ``stack`` is the ``nn_module_stack`` of the nodes made in it."""
 
     path: str
+    key: str  # its own in the stack
     stack: dict[str, tuple[str, str]]
 
 
@@ -46,8 +47,9 @@ class ModuleStack:
         self.failed_in: Frame | None = None
         self._names = names
         self._behind = {module: behind for module in self._names if (behind := wrapped(module)) is not None}
-        self._frames = [Frame("", {})]
+        self._frames = [Frame("", "", {})]
         self._counts: dict[str, int] = {}
+        self._kinds: dict[type[nn.Module], str] = {}
         self._thread = threading.get_ident()
 
     @property
@@ -77,7 +79,7 @@ class ModuleStack:
         if module in self._behind:
             return self._behind[module](*args, **kwargs)
         frame = self._enter(module)
-        call = ModuleCall(frame.path, next(reversed(frame.stack)), tuple(tensors_in(args)))
+        call = ModuleCall(frame.path, frame.key, _tensors(args[0] if len(args) == 1 else args))
         self.calls.append(call)
         self._frames.append(frame)
         try:
@@ -87,7 +89,7 @@ class ModuleStack:
             raise
         finally:
             self._frames.pop()
-        call.outputs = tuple(tensors_in(result))
+        call.outputs = _tensors(result)
         return result
 
     def _enter(self, module: nn.Module) -> Frame:
@@ -97,8 +99,13 @@ class ModuleStack:
         path = names[0] if len(names) == 1 else max(names, key=lambda name: _common(name, parent.path))
         count = self._counts[path] = self._counts.get(path, 0) + 1
         key = f"L__self__{path}" if count == 1 else f"L__self__{path}@{count - 1}"
-        kind = type(module)
-        return Frame(path, {**parent.stack, key: (path, f"{kind.__module__}.{kind.__qualname__}")})
+        return Frame(path, key, {**parent.stack, key: (path, self._kind(type(module)))})
+
+    def _kind(self, kind: type[nn.Module]) -> str:
+        name = self._kinds.get(kind)
+        if name is None:
+            name = self._kinds[kind] = f"{kind.__module__}.{kind.__qualname__}"
+        return name
 
 
 class _Call:
@@ -115,6 +122,10 @@ class _Call:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> None:
         return None  # a copied module is another module: it is called as usual
+
+
+def _tensors(item: Any) -> tuple[Tensor, ...]:
+    return (item,) if type(item) is Tensor else tuple(tensors_in(item))
 
 
 def _common(name: str, parent: str) -> int:

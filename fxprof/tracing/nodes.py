@@ -11,12 +11,16 @@ import torch
 from torch import Tensor, fx
 from torch.fx.passes.shape_prop import TensorMetadata
 
+from fxprof.tracing.layouts import layout_of
 from fxprof.tracing.location import code_kind, source_of, user_frame
 from fxprof.tracing.modules import ModuleStack
 from fxprof.tracing.names import OPERATORS, REFLECTED
 from fxprof.tracing.values import storages
 
 _CONSTANTS = frozenset([bool, int, float, str, type(None), complex, torch.dtype, torch.device, type(...)])
+
+# What sets a new node's arguments at once, where torch has it.
+_set_arguments: Callable[..., None] | None = getattr(fx.Node, "_update_args_kwargs", None)
 
 
 class HiddenCall(Exception):
@@ -31,6 +35,7 @@ class Nodes:
         self.attributes: dict[str, Any] = {}
         self.missed_calls = False
         self._modules = modules
+        self._prefixes: dict[Any, str] = {}
 
     def placeholder(self, name: str) -> fx.Node:
         """A node for an argument of forward."""
@@ -38,12 +43,16 @@ class Nodes:
         node.meta.update(nn_module_stack={}, module_path="", source=("", 0))
         return node
 
-    def attribute(self, name: str, item: Any) -> fx.Node:
+    def attribute(self, name: str, item: Any, tensor_meta: Any = None) -> fx.Node:
         """A node for something the model owns, by its qualified name."""
         self.attributes[name] = item
         # Named here: torch.fx would work the same name out from the target, at three times the cost.
         node = self.graph.create_node("get_attr", name, (), {}, name=name.replace(".", "_"))
-        return self._placed(node, None)
+        current = self._modules.current
+        node.meta.update(
+            nn_module_stack=current.stack, module_path=current.path, source=("", 0), tensor_meta=tensor_meta
+        )
+        return node
 
     def unnamed(self, prefix: str, item: Any) -> fx.Node:
         """A node for an object the model has no name for."""
@@ -52,12 +61,27 @@ class Nodes:
     def call(self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> fx.Node:
         """A node for a call: an operator, a method or a function, whichever reads best."""
         if not kwargs and len(args) == 2 and name in REFLECTED:
-            return self._called(self.graph.call_function(REFLECTED[name], (args[1], args[0])))
+            return self.node("call_function", REFLECTED[name], (args[1], args[0]), kwargs)
         if not _is_method(func, name):
-            return self._called(self.graph.call_function(func, args, kwargs))
+            return self.node("call_function", func, args, kwargs)
         if not kwargs and (name, len(args)) in OPERATORS:
-            return self._called(self.graph.call_function(OPERATORS[name, len(args)], args))
-        return self._called(self.graph.call_method(name, args, kwargs))
+            return self.node("call_function", OPERATORS[name, len(args)], args, kwargs)
+        return self.node("call_method", name, args, kwargs)
+
+    def node(self, kind: str, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> fx.Node:
+        """Add a node of ``kind``, placed in the module and on the source line being run."""
+        frame = user_frame()
+        if frame is not None and code_kind(frame.f_code) == "kernel":
+            self.hidden()
+        if _set_arguments is None:
+            return self._placed(self.graph.create_node(kind, target, args, kwargs), frame)
+        prefix = self._prefixes.get(target)
+        if prefix is None:
+            prefix = self._prefixes[target] = self.graph._target_to_str(target)
+        # The arguments come after: create_node would search them, and all that is in them, for symbolic sizes.
+        node = self.graph.create_node(kind, target, (), {}, name=prefix)
+        _set_arguments(node, args, kwargs)
+        return self._placed(node, frame)
 
     def constant(self, item: Any) -> Any:
         """An argument that is neither a tensor nor a container, in a form that the graph's code can hold."""
@@ -84,19 +108,12 @@ class Nodes:
         self.missed_calls = True
         raise HiddenCall
 
-    def _called(self, node: fx.Node) -> fx.Node:
-        frame = user_frame()
-        if frame is not None and code_kind(frame.f_code) == "kernel":
-            self.hidden()
-        return self._placed(node, frame)
-
     def _placed(self, node: fx.Node, frame: FrameType | None) -> fx.Node:
         current = self._modules.current
-        meta = node.meta
-        meta["nn_module_stack"] = current.stack
-        meta["module_path"] = current.path
-        meta["source"] = source_of(frame)
-        meta["grad_enabled"] = torch.is_grad_enabled()
+        node.meta.update(
+            nn_module_stack=current.stack, module_path=current.path, source=source_of(frame),
+            grad_enabled=torch.is_grad_enabled(),
+        )  # fmt: skip
         return node
 
 
@@ -110,6 +127,9 @@ def _is_method(func: Callable[..., Any], name: str) -> bool:
 def metadata(result: Any) -> Any:
     """What ShapeProp puts into ``tensor_meta``."""
     if isinstance(result, Tensor):
+        layout = None if result.requires_grad else layout_of(result)
+        if layout is not None:
+            return layout.metadata
         stride = result.stride() if result.layout is torch.strided else ()
         return TensorMetadata(result.shape, result.dtype, result.requires_grad, stride, None, result.is_quantized, {})
     if isinstance(result, (tuple, list)):

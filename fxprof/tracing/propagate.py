@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,9 +13,8 @@ from torch.utils import _device
 from fxprof.tracing.bounds import MASK_POSITION, SIZE_EFFECT, SIZES, TAKES_SPAN, Assumptions, size_depends_on_data
 from fxprof.tracing.choices import Choice
 from fxprof.tracing.devices import CONVERSIONS, LITERALS, MOVES, literal, on, without_device
-from fxprof.tracing.memo import Memo
 from fxprof.tracing.names import written_argument
-from fxprof.tracing.shapes import SHAPES
+from fxprof.tracing.shapes import FORMS, SHAPES
 from fxprof.tracing.support import asks_for_zeros
 from fxprof.tracing.values import (
     CHOSEN_NUMEL,
@@ -23,7 +22,6 @@ from fxprof.tracing.values import (
     VIEWED_NUMEL,
     Value,
     map_tensors,
-    meta_twin,
     small_enough,
     storages,
     tensors_in,
@@ -55,6 +53,26 @@ _READS_CPU = frozenset(
 )
 _INDEXING = frozenset(["__getitem__", "getitem"])
 _ASSIGNMENTS = frozenset(["__setitem__", "index_put_", "index_put", "masked_scatter_"])
+
+
+# Their results have no more elements than their one tensor, or than their tensors broadcast together.
+_NEVER_LARGER = frozenset(
+    """unsqueeze squeeze view reshape flatten ravel unflatten permute transpose t swapaxes swapdims movedim contiguous
+    clone detach long int bool float to type_as neg abs logical_not bitwise_not __invert__ all any sum cumsum max min
+    amax amin argmax argmin argsort sort flip roll tril triu unbind chunk split narrow select""".split()
+)
+_BROADCAST = frozenset(
+    """add sub mul div true_divide floor_divide remainder eq ne lt le gt ge __eq__ __ne__ __lt__ __le__ __gt__ __ge__
+    __and__ __or__ __xor__ logical_and logical_or __add__ __radd__ __sub__ __rsub__ __mul__ __rmul__ masked_fill where
+    maximum minimum pow""".split()
+)
+
+
+def _broadcast(tensors: Iterable[Tensor]) -> torch.Size:
+    """At least as many elements as the tensors have when broadcast together."""
+    shapes = [tuple(tensor.shape) for tensor in tensors]
+    rank = max(map(len, shapes), default=0)
+    return torch.Size(map(max, zip(*((1,) * (rank - len(shape)) + shape for shape in shapes))))
 
 
 @dataclass(slots=True)
@@ -96,7 +114,6 @@ class Propagator:
     def __init__(self, assumptions: Assumptions, where: Callable[[], tuple[str, str]]) -> None:
         self._assumptions = assumptions
         self._where = where
-        self._memo = Memo()
         self._factories = _device._device_constructors()
         self._factory_names = frozenset(factory.__name__ for factory in self._factories) - LITERALS
 
@@ -108,10 +125,14 @@ class Propagator:
             call = call.on_support()
         deciding = call.values[:1] if name in _AFTER_ANOTHER else call.values
         known = name in _SHAPE_ONLY or (name not in RANDOM and all(value.real is not None for value in deciding))
-        on_meta = call.with_tensors(lambda value: value.meta)
+        form = None if known else SHAPES.get(call.func)
+        if form is not None:  # it reads shapes only, so the model's own tensors will do
+            result = form(*call.args, **on("meta", call.kwargs))
+            if result is not NotImplemented:
+                return _on_its_twin(result, call.values)
         if size_depends_on_data(name, call.args, call.kwargs):
             if not known:
-                return self._bounded(on_meta)
+                return self._bounded(call.with_tensors(_meta))
             result = call.with_tensors(_data).run("cpu")
             self.note_assumed(name, call.values)
             if name in MASK_POSITION:
@@ -119,13 +140,13 @@ class Propagator:
             return result
         if name in _INDEXING and not (known and all(call.lookup(t).real is not None for t in tensors_in(call.args))):
             return self._indexed(call)
-        if known and self._result_is_small(on_meta):
+        if known and self._result_is_small(call):
             return self._on_data(call.with_tensors(_data))
         if name in _ASSIGNMENTS:
-            return None if name == "__setitem__" else on_meta.args[0]
+            return None if name == "__setitem__" else call.lookup(call.args[0]).meta
         if name in _READS_CPU:
             return call.with_tensors(_cpu_integers).run("meta")
-        return self._on_meta(on_meta)
+        return self._on_meta(call.with_tensors(_meta))
 
     # -- the two ways to run -----------------------------------------------------------------------
 
@@ -140,10 +161,10 @@ class Propagator:
         if call.name in LITERALS:
             return literal(call.name, call.args, call.kwargs)
         kwargs = {**call.kwargs, "device": "meta"} if call.func in self._factories else call.kwargs
-        func = SHAPES.get(call.func, call.func)
-        if written_argument(call.name, call.args, kwargs) is not None:
-            return func(*call.args, **on("meta", kwargs))
-        return self._memo.call(func, call.args, on("meta", kwargs))
+        kwargs = on("meta", kwargs)
+        form = FORMS.get(call.func)
+        result = NotImplemented if form is None else form(*call.args, **kwargs)
+        return call.func(*call.args, **kwargs) if result is NotImplemented else result
 
     def _on_data(self, call: Call) -> Any:
         if call.name in MOVES:
@@ -161,17 +182,24 @@ class Propagator:
         return result.zero_() if call.name in _UNINITIALIZED else result
 
     def _result_is_small(self, call: Call) -> bool:
-        """Whether what the call returns is small enough to keep its values."""
+        """Whether what the call returns is small enough to keep its values, as all it takes are."""
         if call.name in LITERALS:
             return True
         if written_argument(call.name, call.args, call.kwargs) is not None:
-            call = replace(call, args=map_tensors(call.args, meta_twin))
+            return True  # an argument
+        if call.name in _INDEXING and next(tensors_in(call.args[1]), None) is None:
+            return True
+        chosen = any(isinstance(fact, Choice) for value in call.values for fact in value.assumed)
+        limit = CHOSEN_NUMEL if chosen else CONTROL_NUMEL
+        if call.name in _BROADCAST and not call.kwargs:
+            return small_enough(_broadcast(tensors_in(call.args)), limit)
+        if call.name in _NEVER_LARGER and all(small_enough(value.handle.shape, limit) for value in call.values):
+            return True
+        call = call.with_tensors(_meta)
         try:
             result = self._on_meta(call)
         except NotImplementedError:
             return True  # no meta kernel: its inputs are control data, hence small
-        chosen = any(isinstance(fact, Choice) for value in call.values for fact in value.assumed)
-        limit = CHOSEN_NUMEL if chosen else CONTROL_NUMEL
         large = [tensor for tensor in tensors_in(result) if not small_enough(tensor.shape, limit)]
         if not large:
             return True
@@ -204,7 +232,7 @@ class Propagator:
                 on_meta.append(map_tensors(item, lambda tensor: call.lookup(tensor).meta))
         whole = isinstance(call.args[1], tuple) or len(on_meta) != 1
         args = (call.lookup(call.args[0]).meta, tuple(on_meta) if whole else on_meta[0])
-        return self._memo.call(call.func, args, {})
+        return call.func(*args)
 
     def _mask_indices(self, mask: Value) -> list[Tensor]:
         if mask.real is not None:
@@ -227,12 +255,14 @@ class Propagator:
         if call.name in ("__getitem__", "__setitem__", "getitem", "setitem"):
             index = call.args[1]
             items = index if isinstance(index, tuple) else (index,)
-            if not any(isinstance(item, (slice, Tensor)) for item in items):
+            if next(tensors_in(items), None) is None:
                 return call
             items = tuple(
                 [map_tensors(item, number) if isinstance(item, slice) else self._one(call, item) for item in items]
             )
             return replace(call, args=(call.args[0], items if isinstance(index, tuple) else items[0], *call.args[2:]))
+        if next(tensors_in((call.args[call.name in _SIZED :], call.kwargs)), None) is None:
+            return call
         if call.name in _SIZED and call.args:
             kept = ("input", "self")
             kwargs = {key: arg if key in kept else map_tensors(arg, number) for key, arg in call.kwargs.items()}
@@ -267,6 +297,15 @@ def _select(mask: Value, found: int) -> None:
     for fact in mask.assumed:
         if isinstance(fact, Choice):
             fact.select(mask.graph_node(), mask.handle.numel(), found)
+
+
+def _on_its_twin(result: Any, values: list[Value]) -> Any:
+    """A tensor of the model's own that was handed through, as the meta tensor that stands for it."""
+    return next((value.meta for value in values if value.handle is result), result)
+
+
+def _meta(value: Value) -> Tensor:
+    return value.meta
 
 
 def _data(value: Value) -> Tensor:

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, fx
 
 from fxprof.tracing.choices import Assumed
+from fxprof.tracing.layouts import Layout, layout_of
 from fxprof.tracing.nodes import Nodes
+from fxprof.tracing.repeats import Seen, made
 from fxprof.tracing.spans import Span, union
 from fxprof.tracing.values import Value, meta_twin, small_enough, storages
 
@@ -31,10 +33,8 @@ class Store:
         self._names = {id(tensor): name for name, tensor in tensors.items()}
 
     def __getitem__(self, tensor: Tensor) -> Value:
-        value = self._values.get(id(tensor))
-        if value is None:
-            value = self._foreign(tensor)
-        if self._unknown_memory and value.real is not None and storages(value.real) in self._unknown_memory:
+        value = self._values.get(id(tensor)) or self._foreign(tensor)
+        if value.real is not None and self._unknown_memory and storages(value.real) in self._unknown_memory:
             value.real = None
         return value
 
@@ -77,6 +77,10 @@ class Store:
     def _foreign(self, tensor: Tensor) -> Value:
         """A parameter, a buffer, a constant, or a view made behind the trace's back."""
         name = self._names.get(id(tensor))
+        if name is not None and (layout := layout_of(tensor)) is not None and _is_weight(tensor, layout):
+            value = Value(tensor, node=self._nodes.attribute(name, tensor, layout.metadata), layout=layout)
+            value.twinned = self._twinned
+            return self.add(value)
         if name is None and tensor.is_meta:
             if (alias := self._alias(tensor)) is not None:
                 return alias
@@ -92,6 +96,12 @@ class Store:
         if real is not None:
             self._values[id(real)] = value
         return value
+
+    def _twinned(self, value: Value) -> None:
+        """A weight got its meta twin: results may be that twin, or share its memory."""
+        assert value.node is not None
+        value.node.meta["storage"] = storages(value.meta)
+        self._values[id(value.meta)] = value
 
     def _alias(self, tensor: Tensor) -> Value | None:
         """The value whose memory a new Python object shares, as ``nn.Parameter(x)`` does."""
@@ -115,16 +125,37 @@ class Store:
             span = span_of(tensor, position) if tensor.is_meta else None
             made = None if make_node else node
             known = self._values.get(id(tensor))
+            layout = None if tensor.requires_grad else layout_of(tensor)
             if known is None:
                 real = None if tensor.is_meta else tensor
-                self.add(Value(tensor, real=real, node=made, make_node=make_node, assumed=assumed, span=span))
+                value = Value(tensor, real=real, node=made, make_node=make_node, assumed=assumed, span=span)
+                value.layout = layout
+                self.add(value)
                 return tensor
-            known.node, known.make_node, known.span = made, make_node, span  # in place, or handed through
+            # In place, or handed through; a write may have changed its shape.
+            known.node, known.make_node, known.span, known.layout = made, make_node, span, layout
             return known.handle
 
         if isinstance(result, Tensor):
             return adopt_one(result, None)
         return self._adopt_each(result, lambda: node, adopt_one)
+
+    def adopt_again(self, seen: Seen, values: list[Value], node: fx.Node, assumed: tuple[Assumed, ...]) -> Any:
+        """As ``adopt``, for a call like one seen before, on the tensors of ``values``."""
+        node.meta["seen"] = seen
+        if seen.kind is not None:
+            results = [made(result, values) for result in seen.results]
+            spans = [result.span for result in seen.results if result.layout is not None or result.base is not None]
+            return self.adopt(seen.kind(results), node, lambda _, i: spans[i], assumed=assumed)
+        result = seen.results[0]
+        tensor = made(result, values)
+        node.meta.update(tensor_meta=seen.metadata, storage=storages(tensor))
+        if result.layout is None:
+            value = values[result.base or 0]
+            value.node, value.make_node, value.span = node, None, result.span
+            return value.handle
+        self.add(Value(tensor, node=node, assumed=assumed, span=result.span, layout=result.layout))
+        return tensor
 
     def _adopt_each(self, result: Any, node: Callable[[], fx.Node], adopt_one: Callable[..., Tensor]) -> Any:
         """Adopt the tensors of a tuple, list or dict; their getitem nodes appear when they are used."""
@@ -167,13 +198,18 @@ class Store:
         """``tensor.data = new``: the handle stays, the value is another's."""
         value, source = self[tensor], self[new]
         value.node, value.make_node, value.real, value.span = source.graph_node(), None, source.real, source.span
-        value.meta = source.meta
+        value.meta, value.layout = source.meta, None
 
     def span(self, item: Any) -> Span | None:
         """Bounds of the numbers in an argument."""
         if isinstance(item, Tensor):
             return self[item].known_span()
         return (item, item) if isinstance(item, (bool, int, float)) else None
+
+
+def _is_weight(tensor: Tensor, layout: Layout) -> bool:
+    """Whether the values of a registered tensor are none of the trace's business."""
+    return tensor.is_meta or (layout.floating and layout.numel > 1)
 
 
 def _readable(tensor: Tensor, registered: bool) -> bool:

@@ -25,6 +25,7 @@ from fxprof.tracing.location import run_forward, source_of, user_frame
 from fxprof.tracing.modules import ModuleStack
 from fxprof.tracing.nodes import Nodes
 from fxprof.tracing.propagate import RANDOM, Call, Propagator
+from fxprof.tracing.repeats import Sight, recall, remember, sight
 from fxprof.tracing.spans import Span, span_of
 from fxprof.tracing.store import Store
 from fxprof.tracing.support import scattered
@@ -92,10 +93,29 @@ class Tracer(TorchFunctionMode):
         return self.record(func, name.partition(".")[0], args, kwargs)
 
     def record(self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run ``func`` on shapes, add its node, and return what the model's code shall see."""
-        values: list[Value] = []
-        graph_args = self.values.argument(args, values)
-        graph_kwargs = self.values.argument(kwargs, values)
+        """Find the shape of a call's result, add its node, and return what the model's code shall see."""
+        look = sight(func, args, kwargs, self.values.__getitem__)
+        seen = None if look is None else recall(look)
+        if look is None or seen is None:
+            return self._run(func, name, args, kwargs, look)
+        target = None if seen.written is None else look.values[seen.written].graph_node()
+        node_args = (look.args[1], look.args[0]) if seen.swapped else look.args
+        node = self.nodes.node(seen.node_kind, seen.target, node_args, look.kwargs)
+        if target is not None:
+            node.meta["written"] = target
+        facts = self._facts(look.values) if look.mixed else ()
+        return self.values.adopt_again(seen, look.values, node, facts)
+
+    def _run(
+        self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any], look: Sight | None
+    ) -> Any:
+        if look is None:
+            values: list[Value] = []
+            graph_args = self.values.argument(args, values)
+            graph_kwargs = self.values.argument(kwargs, values)
+        else:
+            values, graph_args, graph_kwargs = look.values, look.args, look.kwargs
+        assumptions = self._assumptions.made
         self._check_index(names.index_argument(func, name, args, kwargs), name)
         result = self._propagator.run(Call(func, name, args, kwargs, values, self.values.__getitem__))
         support = scattered(name, args, values)
@@ -118,6 +138,8 @@ class Tracer(TorchFunctionMode):
         held = self._adopt(result, node, name, args, kwargs, values, facts)
         if support is not None:
             self.values[held].support, self.values[held].assumed = support, facts
+        if look is not None and self._assumptions.made == assumptions:
+            remember(look, node, result, self.values.__getitem__, written)
         return held
 
     def _facts(self, values: list[Value]) -> tuple[Assumed, ...]:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, fx
 
 from fxprof.tracing.choices import Assumed
+from fxprof.tracing.layouts import Layout
 from fxprof.tracing.spans import Span
 
 # Control data keeps its values up to so many elements (a mask of 1,024 x 1,024); above, only shapes are propagated.
@@ -35,9 +36,13 @@ class Value:
     ``real`` is its data, or None when abstract; ``node`` the graph node that makes it, created on
     first use for the elements of a tuple (``make_node``); ``span`` bounds the numbers in it.
     ``assumed`` says what of its data fxprof made up: inputs given without values, choices that depend on data.
+    ``layout`` is None where shape, strides and dtype do not say all there is to know. ``twinned`` hears of the
+    meta twin when it is made.
     """
 
-    __slots__ = ("_meta", "assumed", "handle", "make_node", "node", "real", "span", "support")
+    __slots__ = (
+        "_meta", "assumed", "handle", "layout", "make_node", "node", "real", "span", "support", "twinned",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -48,26 +53,38 @@ class Value:
         make_node: Callable[[], fx.Node] | None = None,
         assumed: tuple[Assumed, ...] = (),
         span: Span | None = None,
+        layout: Layout | None = None,
     ) -> None:
         self.handle = handle
+        self.layout = layout
         self.real = real
         self.node = node
         self.make_node = make_node
         self.assumed = assumed
         self.span = span
         self.support: Tensor | None = None  # where an abstract one can be other than zero
-        self._meta = handle if handle.is_meta else None
+        self.twinned: Callable[[Value], None] | None = None
+        self._meta: Tensor | None = None
 
     @property
     def meta(self) -> Tensor:
         """The same tensor without data."""
         if self._meta is None:
+            if self.handle.is_meta and self.twinned is None:
+                return self.handle
             self._meta = meta_twin(self.handle)
+            if self.twinned is not None:
+                self.twinned(self)
         return self._meta
 
     @meta.setter
     def meta(self, tensor: Tensor) -> None:
         self._meta = tensor
+
+    @property
+    def made_meta(self) -> Tensor | None:
+        """The same, but None for a weight that nobody has needed it of."""
+        return self.handle if self._meta is None and self.handle.is_meta and self.twinned is None else self._meta
 
     def graph_node(self) -> fx.Node:
         """The node that stands for this tensor."""

@@ -1,0 +1,20 @@
+"""Result shapes in closed form, for functions whose meta kernel is slow, demanding or missing.
+
+``FORMS[function]`` takes what the function takes, on meta tensors, and returns what it returns, strides
+included; or NotImplemented where its form does not cover the arguments, and the function itself decides.
+``SHAPES`` are those that only read shapes, strides and dtypes: tensors of any device will do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from fxprof.tracing.shapes import elementwise, layers, moving, products, special
+from fxprof.tracing.shapes.signature import fitting
+
+_FAMILIES = (elementwise, layers, moving, products, special)
+SHAPES: dict[Any, Callable[..., Any]] = {
+    function: fitting(form) for family in _FAMILIES for function, form in family.SHAPES.items()
+}
+FORMS: dict[Any, Callable[..., Any]] = {**SHAPES, **moving.VIEWS}

@@ -1,0 +1,78 @@
+"""Functions that move elements: joining, and new shapes for them; and means, which drop dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fxprof.tracing.shapes.strides import empty, is_ambiguous, is_plain
+
+
+def _cat(tensors: Any, dim: int = 0) -> Any:
+    """Contiguous tensors of one dtype that differ in ``dim`` at most -> their sizes there added up."""
+    if (
+        not tensors
+        or not isinstance(dim, int)
+        or not all(type(x) is Tensor and is_plain(x) and not is_ambiguous(x) for x in tensors)
+    ):
+        return NotImplemented
+    first = tensors[0]
+    if not first.dim() or not -first.dim() <= dim < first.dim():
+        return NotImplemented
+    dim %= first.dim()
+    head, tail = first.shape[:dim], first.shape[dim + 1 :]
+    for x in tensors:
+        if x.dtype is not first.dtype or x.dim() != first.dim() or x.shape[:dim] != head or x.shape[dim + 1 :] != tail:
+            return NotImplemented
+    return empty((*head, sum([x.shape[dim] for x in tensors]), *tail), first.dtype)
+
+
+def _reshape(input: Any = None, *shape: Any, **rest: Any) -> Any:
+    """A view where strides allow one, else new memory."""
+    if rest or not shape:
+        return NotImplemented
+    sizes = tuple(shape[0]) if len(shape) == 1 and not isinstance(shape[0], int) else shape
+    if not all(type(size) is int for size in sizes):
+        return NotImplemented
+    try:
+        return input.view(sizes)
+    except RuntimeError:
+        return _copied(input, sizes)
+
+
+def _copied(input: Tensor, sizes: tuple[int, ...]) -> Any:
+    known = 1
+    for size in sizes:
+        known *= size if size >= 0 else 1
+    whole = input.numel()
+    if sizes.count(-1) == 1 and known and whole % known == 0:
+        sizes = tuple([whole // known if size == -1 else size for size in sizes])
+    elif known != whole:
+        return NotImplemented
+    return empty(sizes, input.dtype) if min(sizes, default=0) >= 0 else NotImplemented
+
+
+def _mean(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
+    """x -> without the dimensions ``dim``, or with sizes of 1 there."""
+    if dim is None or not input.dtype.is_floating_point or not is_plain(input) or is_ambiguous(input):
+        return NotImplemented
+    dims = (dim,) if type(dim) is int else tuple(dim)
+    if not dims or not input.dim() or not all(type(d) is int and -input.dim() <= d < input.dim() for d in dims):
+        return NotImplemented
+    gone = {d % input.dim() for d in dims}
+    if len(gone) != len(dims):
+        return NotImplemented
+    kept = [1 if i in gone else size for i, size in enumerate(input.shape) if keepdim or i not in gone]
+    return empty(kept, input.dtype)
+
+
+SHAPES: dict[Any, Callable[..., Any]] = {
+    torch.cat: _cat,
+    torch.concat: _cat,
+    Tensor.mean: _mean,
+    torch.mean: _mean,
+}
+VIEWS: dict[Any, Callable[..., Any]] = {Tensor.reshape: _reshape, torch.reshape: _reshape}
