@@ -15,9 +15,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fxprof.progress import progress
-
 from benchmarks.options import add_models
+from fxprof.progress import progress
 
 VISION = (
     "resnet50", "mobilenet_v3_large", "efficientnet_b0", "vit_b_16", "swin_t", "convnext_tiny", "densenet121",

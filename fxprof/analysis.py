@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import fx, nn
@@ -336,7 +336,7 @@ def _modules(traced: Trace, shares: Mapping[str, Fraction]) -> Iterator[ModuleIn
         module = every[path]
         yield ModuleInfo(
             path, type(module).__name__, calls.get(path, 0), tuple(state.get(path, ())), outputs.get(path, ()),
-            observed.bases(type(module)), not any(module._modules.values()), places[module],
+            observed.bases(cast(Any, type(module))), not any(module._modules.values()), places[module],
             traced.model.paths[module][0], observed.weights(module), observed.hyperparameters(module),
         )  # fmt: skip
 
