@@ -67,7 +67,7 @@ def sweep_page(sweep: Sweep) -> str:
     dimensions = [_coordinates(name, [point.at[name] for point in counted]) for name in sweep.dimensions]
     numbers = [
         Column(title, [point.totals[name] for point in counted], "ratio" if name == "intensity" else "count")
-        for name, title in TOTALS.items()
+        for name, title in {**{name: TOTALS[name] for name in view.SHOWN}, **TOTALS}.items()
     ]
     parts.append(Table("Points", [*dimensions, *numbers]))
     if unsure := view.unsure(sweep):
