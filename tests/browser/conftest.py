@@ -59,7 +59,8 @@ def open_page(browser: Browser, tmp_path: Path) -> Iterator[Open]:
         page.on("dialog", refuse)
         page.on("request", lambda request: trouble.append(request.url))
         page.goto(path.as_uri())
-        page.wait_for_selector("html[data-ready]")
+        if options.get("java_script_enabled", True):
+            page.wait_for_selector("html[data-ready]")
         return page
 
     yield opened

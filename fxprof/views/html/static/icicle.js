@@ -221,7 +221,11 @@ function icicle(place, data) {
     const bar = state.bars[dataIndex];
     zoom(bar.many ? parents[bar.node] : bar.node);
   });
-  for (const choice of place.querySelectorAll("input[type=radio]")) {
+  const choices = [...place.querySelectorAll("input[type=radio]")];
+  // A model without MACs starts from the first thing it has.
+  state.measure = Math.max(0, measures.findIndex((measure) => measure.numbers[0] > 0));
+  choices[state.measure].checked = true;
+  for (const choice of choices) {
     choice.addEventListener("change", () => {
       state.measure = Number(choice.value);
       again();

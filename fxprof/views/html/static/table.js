@@ -52,7 +52,7 @@ function listing(place, data) {
     if (one === null || two === null) return (values[a] === null) - (values[b] === null) || a - b;
     if (worded(columns[state.sort])) return WORDS.compare(one, two) || a - b;
     if (columns[state.sort].kind === "figure") return begins(one) - begins(two) || a - b;
-    return Number(one) - Number(two) || a - b;
+    return difference(one, two) || a - b;
   }
 
   // What begins with no number comes above all that do.
@@ -266,6 +266,12 @@ function listing(place, data) {
     heads[at].style.minWidth = `calc(${Math.min(38, shown)}ch + 16px)`;
   });
   arrange();
+}
+
+// Of numbers, the larger of which come as digits.
+function difference(one, two) {
+  if (typeof one === "number" && typeof two === "number") return one - two;
+  return Number(BigInt(one) - BigInt(two));
 }
 
 // Letters that a value takes, without writing it out: digits and the commas between them.
