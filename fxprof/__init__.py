@@ -50,6 +50,7 @@ from fxprof.errors import (
 )
 from fxprof.report import Cost, ModuleProfile, OpProfile, Report, TensorSpec
 from fxprof.rules import RULES
+from fxprof.rules.taught import rule
 from fxprof.version import __version__
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ __all__ = [
     "match",
     "param_groups",
     "read",
+    "rule",
     "save",
     "trace",
 ]

@@ -7,7 +7,7 @@ Torch's parameters are read from the op's schema or the function's signature.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import FunctionType
@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch._ops import OpOverload, OpOverloadPacket
 
 from fxprof.errors import RuleError
-from fxprof.ops import canonical_name, op_of
+from fxprof.ops import canonical_name, function_of, op_of
 from fxprof.report import Cost
 from fxprof.rules import Rule, free
 from fxprof.rules.backward import backward
@@ -55,6 +55,10 @@ def _candidates(target: Any) -> tuple[Parameters, ...]:
         method = getattr(torch.Tensor, target, None)
         return _candidates(method) if method is not None else _from_aten(target)
     name = getattr(target, "__name__", "")
+    if (applied := function_of(target)) is not None:
+        names = tuple(inspect.signature(applied.forward).parameters)
+        own_context = applied.setup_context is torch.autograd.Function.setup_context
+        return (Parameters(names[own_context:]),)
     if isinstance(target, FunctionType):
         kinds = inspect.signature(target).parameters
         names = tuple(n for n, p in kinds.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD))
@@ -158,10 +162,8 @@ def _ordered(target: Any, names: tuple[str, ...], args: Sequence[Any], kwargs: M
     return [_value(name, position, args, kwargs) for position, name in enumerate(names)] + list(args[len(names) :])
 
 
-def apply(rule: Rule, target: Any, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> Cost:
-    """Call ``rule`` with the arguments of a call of ``target``. Raises RuleError where that is not possible."""
-    if rule is free:
-        return Cost()
+def call(rule: Callable[..., Any], target: Any, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> Any:
+    """Call a function of shapes with the arguments of a call of ``target``; RuleError where that is not possible."""
     wants = _wants(rule)
     keywords: dict[str, Any] = {"out": out} if wants.out else {}
     positional = list(args)
@@ -176,9 +178,16 @@ def apply(rule: Rule, target: Any, args: Sequence[Any], kwargs: Mapping[str, Any
             positional = []
         keywords = {name: value for name, value in keywords.items() if value is not _ABSENT}
     try:
-        cost = rule(*positional, **keywords)
+        return rule(*positional, **keywords)
     except Exception as error:
         raise RuleError(_failure(rule, target, args, kwargs, out, error)) from error
+
+
+def apply(rule: Rule, target: Any, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> Cost:
+    """The cost that ``rule`` gives a call of ``target``. Raises RuleError where it gives none."""
+    if rule is free:
+        return Cost()
+    cost = call(rule, target, args, kwargs, out)
     if not isinstance(cost, Cost):
         raise RuleError(f"the rule {_rule_name(rule)} of {op_of(target)} must return a Cost, got {cost!r}")
     return cost

@@ -62,7 +62,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def _materialized(argument: Any) -> Any:
     """An fx argument with meta tensors in place of nodes."""
     if isinstance(argument, fx.Node):
-        return _meta(argument.meta["tensor_meta"])
+        return _meta(argument.meta.get("tensor_meta"))  # None for an object that is no tensor
     if isinstance(argument, dict):
         return {
             key: torch.device("meta") if key == "device" else _materialized(value) for key, value in argument.items()

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+import torch
 from torch._ops import OpOverload, OpOverloadPacket
 
 from fxprof.errors import InputError
@@ -39,6 +40,9 @@ ALIASES: Mapping[str, str] = {
     "special_softmax": "softmax", "special_xlogy": "xlogy",
 }  # fmt: skip
 
+# Registered operators of these namespaces go by their plain names.
+TORCH_NAMESPACES = ("aten", "prims", "prim", "torchvision")
+
 # Functions of these modules are torch's own; any other function keeps its qualified name.
 TORCH_MODULES = ("torch", "torchvision.ops", "_operator", "operator", "builtins")
 
@@ -66,8 +70,9 @@ def _named(target: Any) -> str:
         return canonical_name(target)
     if isinstance(target, (OpOverload, OpOverloadPacket)):
         packet = target.overloadpacket if isinstance(target, OpOverload) else target
-        namespace, _, name = packet._qualified_op_name.partition("::")
-        return canonical_name(name) if namespace in ("aten", "prims", "prim", "torchvision") else f"{namespace}::{name}"
+        return qualified_op(target) or canonical_name(packet._qualified_op_name.partition("::")[2])
+    if (applied := function_of(target)) is not None:
+        return f"{applied.__module__}.{applied.__qualname__}"
     name, module = _raw_name(target)
     if not name or not f"{module}.".startswith(tuple(f"{home}." for home in TORCH_MODULES)):
         return f"{module}.{getattr(target, '__qualname__', None) or type(target).__qualname__}"
@@ -77,6 +82,21 @@ def _named(target: Any) -> str:
         name = f"foreach_{name}"
     canonical = canonical_name(name)
     return canonical if _is_known(canonical) else f"{_public(module)}.{name}"
+
+
+def function_of(target: Any) -> Any:
+    """The autograd.Function whose ``apply`` this is, or None."""
+    owner = getattr(target, "__self__", None)
+    return owner if isinstance(owner, type) and issubclass(owner, torch.autograd.Function) else None
+
+
+def qualified_op(target: Any) -> str | None:
+    """``"namespace::op"`` of a custom op; None for what is torch's own, or torchvision's."""
+    if not isinstance(target, (OpOverload, OpOverloadPacket)):
+        return None
+    packet = target.overloadpacket if isinstance(target, OpOverload) else target
+    name: str = packet._qualified_op_name
+    return None if name.partition("::")[0] in TORCH_NAMESPACES else name
 
 
 def _raw_name(target: Any) -> tuple[str, str]:

@@ -25,8 +25,9 @@ to ``tests/rules``. An op that merely moves data, or takes one operation per out
 name in ``tables.py``. Spellings of torch that differ from the canonical name go to
 ``fxprof/ops.py``.
 
-Users extend by value: ``analyze(model, shape, rules={**fxprof.RULES, "my_op": my_rule})``; with
-``free`` and ``elementwise`` ready made: ``{**fxprof.RULES, "batch_norm": free}``.
+Users teach an op of their own with ``fxprof.rule("mylib::op")`` (``taught.py``), or extend by value:
+``analyze(model, shape, rules={**fxprof.RULES, "my_op": my_rule})``; with ``free`` and ``elementwise``
+ready made: ``{**fxprof.RULES, "batch_norm": free}``.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from fxprof.rules import (
     conv,
     einsum,
     fft,
+    kernels,
     loss,
     norm,
     pointwise,
@@ -55,8 +57,8 @@ from fxprof.rules.registry import REGISTERED, Rule, rule
 from fxprof.rules.tables import ELEMENTWISE, FREE, elementwise, free
 
 FAMILIES = (
-    activation, attention, contraction, conv, einsum, fft, loss, norm, pointwise, pooling, recurrent, reduction,
-    resample, tables, vision,
+    activation, attention, contraction, conv, einsum, fft, kernels, loss, norm, pointwise, pooling, recurrent,
+    reduction, resample, tables, vision,
 )  # fmt: skip
 
 RULES: Mapping[str, Rule] = MappingProxyType(REGISTERED)

@@ -16,7 +16,7 @@ from math import prod
 from typing import Any
 
 from fxprof.report import Cost, Shape
-from fxprof.rules import recurrent
+from fxprof.rules import kernels, recurrent
 from fxprof.rules.attention import softmax_flops
 from fxprof.rules.contraction import chain_order, chain_sizes
 from fxprof.rules.einsum import operands_of, steps
@@ -33,6 +33,8 @@ FACTORS: dict[str, tuple[int, int, int | None]] = {
     **dict.fromkeys(("matmul", "mm", "bmm", "mv", "dot", "vdot", "inner", "linalg_vecdot", "tensordot"), (0, 1, None)),
     **dict.fromkeys(("cudnn_convolution", "cudnn_convolution_transpose", "_conv_depthwise2d"), (0, 1, None)),
     **dict.fromkeys(("_scaled_mm", "_grouped_mm", "grouped_mm", "scaled_mm", "scaled_grouped_mm"), (0, 1, None)),
+    "transformers::grouped_mm_fallback": (0, 1, None),
+    **dict.fromkeys((kernels.CAUSAL_CONV, "DaoAILab::_causal_conv1d_fwd_cpp"), (0, 1, 2)),
     **dict.fromkeys(("addmm", "addmv", "baddbmm", "addbmm", "_addmm_activation"), (1, 2, 0)),
 }  # fmt: skip
 
@@ -227,7 +229,23 @@ def linear_cross_entropy(cost: Cost, args: Sequence[Any], needs: Sequence[Any], 
     return contraction(cost.macs * (bool(at(needs, 0)) + bool(at(needs, 1))), cost.flops - 2 * cost.macs)
 
 
+def kernel_attention(cost: Cost, args: Sequence[Any], needs: Sequence[Any], kwargs: Any, out: Any) -> Cost:
+    """As attention, where the pairs of rows follow from the forward's cost."""
+    q, k, v = (bool(at(needs, i)) for i in range(3))
+    depth, width = args[0][-1], args[2][-1]
+    pairs = cost.macs // (depth + width) if depth + width else 0
+    macs = pairs * (depth * (q + k) + width * (v + (q or k)))
+    return contraction(macs, cost.flops - 2 * cost.macs if q or k else 0)
+
+
+def both_factors(cost: Cost, args: Sequence[Any], needs: Sequence[Any], kwargs: Any, out: Any) -> Cost:
+    """Both factors of every product inside need a gradient; the rest costs its FLOPs again."""
+    return contraction(2 * cost.macs, cost.flops - 2 * cost.macs)
+
+
 BACKWARD: Mapping[str, Backward] = {
+    **dict.fromkeys((*kernels.HEADS_LAST, *kernels.VARLEN), kernel_attention),
+    **dict.fromkeys((*kernels.PACKED, *kernels.SCANS), both_factors),
     "scaled_dot_product_attention": attention,
     "_scaled_dot_product_attention_math": attention,
     "_scaled_dot_product_flash_attention": attention,

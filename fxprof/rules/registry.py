@@ -18,6 +18,8 @@ Rule = Callable[..., Cost]
 F = TypeVar("F", bound=Rule)
 
 REGISTERED: dict[str, Rule] = {}
+# Shapes of results, from shapes of arguments, of ops that cannot be asked for them.
+SHAPES: dict[str, Callable[..., Any]] = {}
 
 
 def rule(*names: str) -> Callable[[F], F]:

@@ -112,7 +112,9 @@ def record(
             first = first or err  # what the likeliest path ran into, not what the turns away from it did
             if attempt == _ATTEMPTS - 1 or not assumptions.flip_last():
                 raise first  # noqa: B904 - the later ones are not its cause
-    raise AssertionError("unreachable")
+    raise TraceError(
+        f"{type(inventory.model).__name__}.forward makes tensors that neither a torch function nor the dispatcher sees"
+    )
 
 
 def _attempt(
@@ -196,7 +198,13 @@ def _failed(tracer: Tracer, err: Exception) -> TraceError:
     kind = next(reversed(frame.stack.values()))[1].rpartition(".")[2] if frame else type(tracer._model).__name__
     place = f"{frame.path} ({kind})" if frame and frame.path else kind
     said = f"{type(err).__name__}: {_first_lines(str(err))}{_line_of(err)}"
-    return TraceError(f"forward must run on the given inputs, but {place} raised {said}")
+    advice = ""
+    if (function := tracer.functions.failed) is not None:
+        advice = (
+            f"; {function} may need real data: teach what it costs and returns with "
+            f"fxprof.rule({function!r}, shape=...)"
+        )
+    return TraceError(f"forward must run on the given inputs, but {place} raised {said}{advice}")
 
 
 def _line_of(err: Exception) -> str:

@@ -21,7 +21,7 @@ def code_kind(code: CodeType) -> str:
     kind = _kinds.get(code)
     if kind is None:
         name = code.co_filename
-        if name.startswith(_KERNELS):
+        if name.startswith(_KERNELS) and not (name.endswith("_library/custom_ops.py") and code.co_name == "__call__"):
             kind = "kernel"
         elif name.startswith(_TORCH + "nn/modules") and code.co_name == "forward":
             kind = "forward"

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 from torch.utils import _device
 
+from fxprof.tracing import opaque
 from fxprof.tracing.bounds import MASK_POSITION, SIZE_EFFECT, SIZES, TAKES_SPAN, Assumptions, size_depends_on_data
 from fxprof.tracing.choices import Choice
 from fxprof.tracing.devices import CONVERSIONS, LITERALS, MOVES, literal, on, without_device
 from fxprof.tracing.names import written_argument
-from fxprof.tracing.shapes import FORMS, SHAPES
+from fxprof.tracing.opaque import is_opaque
+from fxprof.tracing.shapes import FORMS
 from fxprof.tracing.support import asks_for_zeros
 from fxprof.tracing.values import (
     CHOSEN_NUMEL,
@@ -51,6 +53,7 @@ _SIZED = frozenset(
 _READS_CPU = frozenset(
     "_pack_padded_sequence _pad_packed_sequence lstm gru rnn_tanh rnn_relu tensor_split quantized_lstm".split()
 )
+_ZEROS = "its size, where that depends on data: it has no fake kernel and was run once, on zeros"
 _INDEXING = frozenset(["__getitem__", "getitem"])
 _ASSIGNMENTS = frozenset(["__setitem__", "index_put_", "index_put", "masked_scatter_"])
 
@@ -158,6 +161,8 @@ class Propagator:
             if len(args) == 1 and not kwargs:
                 return args[0]
             call = replace(call, args=args, kwargs=kwargs)
+        if is_opaque(call.name):
+            return self._opaque(call)
         if call.name in LITERALS:
             return literal(call.name, call.args, call.kwargs)
         kwargs = {**call.kwargs, "device": "meta"} if call.func in self._factories else call.kwargs
@@ -165,6 +170,12 @@ class Propagator:
         form = FORMS.get(call.func)
         result = NotImplemented if form is None else form(*call.args, **kwargs)
         return call.func(*call.args, **kwargs) if result is NotImplemented else result
+
+    def _opaque(self, call: Call) -> Any:
+        result, ran = opaque.run(call.func, call.name, call.args, call.kwargs)
+        if ran:
+            self._assumptions.note(call.name, "the shape of its result", "as it is on zeros", _ZEROS, *self._where())
+        return result
 
     def _on_data(self, call: Call) -> Any:
         if call.name in MOVES:

@@ -24,6 +24,7 @@ from fxprof.tracing.inventory import Inventory
 from fxprof.tracing.location import run_forward, source_of, user_frame
 from fxprof.tracing.modules import ModuleStack
 from fxprof.tracing.nodes import Nodes
+from fxprof.tracing.opaque import Functions, is_opaque, opaque_name, written_arguments
 from fxprof.tracing.propagate import RANDOM, Call, Propagator
 from fxprof.tracing.repeats import Sight, recall, remember, sight
 from fxprof.tracing.spans import Span, span_of
@@ -52,12 +53,13 @@ class Tracer(TorchFunctionMode):
         self._device = device
         self._assumptions = assumptions
         self._propagator = Propagator(assumptions, self._where)
+        self.functions = Functions(self._call_function)
         self._below = _Below(self) if see_dispatch else None
         self._busy = False  # inside a recorded call, where everything is its implementation
 
     def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run forward and return what it returned."""
-        with self.modules.intercepted(), self._below or nullcontext(), self:
+        with self.modules.intercepted(), self.functions.intercepted(), self._below or nullcontext(), self:
             return run_forward(self._model, args, kwargs)
 
     def __torch_function__(
@@ -72,7 +74,17 @@ class Tracer(TorchFunctionMode):
             return func(*args, **kwargs)
         self._busy = True
         try:
-            return self._call(func, func.__name__, args, kwargs)
+            return self._call(func, opaque_name(func) or func.__name__.partition(".")[0], args, kwargs)
+        finally:
+            self._busy = False
+
+    def _call_function(self, apply: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A call of an autograd Function that has a rule."""
+        if self._busy:
+            return apply(*args, **kwargs)
+        self._busy = True
+        try:
+            return self.record(apply, opaque_name(apply) or "apply", args, kwargs)
         finally:
             self._busy = False
 
@@ -90,11 +102,11 @@ class Tracer(TorchFunctionMode):
         if name in names.CHECKS:
             known = all(self.values[tensor].real is not None for tensor in tensors_in(args))
             return func(*self._real(args), **kwargs) if known else None
-        return self.record(func, name.partition(".")[0], args, kwargs)
+        return self.record(func, name, args, kwargs)
 
     def record(self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Find the shape of a call's result, add its node, and return what the model's code shall see."""
-        look = sight(func, args, kwargs, self.values.__getitem__)
+        look = None if is_opaque(name) else sight(func, args, kwargs, self.values.__getitem__)
         seen = None if look is None else recall(look)
         if look is None or seen is None:
             return self._run(func, name, args, kwargs, look)
@@ -120,8 +132,10 @@ class Tracer(TorchFunctionMode):
         result = self._propagator.run(Call(func, name, args, kwargs, values, self.values.__getitem__))
         support = scattered(name, args, values)
         facts = self._facts(values)
-        written = names.written_argument(name, args, kwargs)
-        if written is None and next(tensors_in(result), None) is None:
+        opaque = is_opaque(name)
+        changed = written_arguments(func, args, kwargs) if opaque else []
+        written = (changed or None) if opaque else names.written_argument(name, args, kwargs)
+        if written is None and not opaque and next(tensors_in(result), None) is None:
             return result
         target = self.values[written].graph_node() if isinstance(written, Tensor) else None
         if written is not None:
@@ -138,7 +152,9 @@ class Tracer(TorchFunctionMode):
         held = self._adopt(result, node, name, args, kwargs, values, facts)
         if support is not None:
             self.values[held].support, self.values[held].assumed = support, facts
-        if look is not None and self._assumptions.made == assumptions:
+        if changed and next(tensors_in(result), None) is None:
+            self.nodes.describe(node, [self.values[tensor].meta for tensor in changed])  # what it leaves behind
+        if look is not None and support is None and self._assumptions.made == assumptions:
             remember(look, node, result, self.values.__getitem__, written)
         return held
 
@@ -235,7 +251,7 @@ class _Below(TorchDispatchMode):
             return func(*args, **(kwargs or {}))
         tracer._busy = True
         try:
-            return tracer.record(func, func.__name__.partition(".")[0], args, kwargs or {})
+            return tracer.record(func, opaque_name(func) or func.__name__.partition(".")[0], args, kwargs or {})
         finally:
             tracer._busy = False
 
