@@ -16,7 +16,7 @@ from fxprof.tracing.choices import Choice
 from fxprof.tracing.devices import CONVERSIONS, LITERALS, MOVES, literal, on, without_device
 from fxprof.tracing.names import written_argument
 from fxprof.tracing.opaque import is_opaque
-from fxprof.tracing.shapes import FORMS
+from fxprof.tracing.shapes import FORMS, SHAPES
 from fxprof.tracing.support import asks_for_zeros
 from fxprof.tracing.values import (
     CHOSEN_NUMEL,
