@@ -17,7 +17,7 @@ from fxprof.views.html.parts import Chart, Icicle, Part, Table, Tabs
 from fxprof.views.text import safe
 
 # In this order: each may use what stands before it.
-_SCRIPTS = ("base.js", "table.js", "chart.js", "icicle.js", "start.js")
+_SCRIPTS = tuple(f"static/{name}.js" for name in ("base", "table", "chart", "icicle", "start"))
 
 
 def page(title: str, parts: Sequence[Part], *, subtitle: str = "", foot: Sequence[str] = ()) -> str:
@@ -37,11 +37,11 @@ def page(title: str, parts: Sequence[Part], *, subtitle: str = "", foot: Sequenc
     named = [(f"part-{index}", part) for index, part in enumerate(parts)]
     data = {name: each.data() for name, each in _drawn(named)}
     charts = any(isinstance(part, Chart | Icicle) for part in parts)
-    library = [_text("../vendor/echarts.min.js")] if charts else []
+    library = [_text("vendor/echarts.min.js")] if charts else []
     scripts = [*library, "\n".join(map(_text, _SCRIPTS))] if data else []
-    template = _environment().get_template("page.html.j2")
+    template = _environment().get_template("static/page.html.j2")
     text: str = template.render(
-        title=title, subtitle=subtitle, parts=named, foot=foot, version=__version__, style=_text("style.css"),
+        title=title, subtitle=subtitle, parts=named, foot=foot, version=__version__, style=_text("static/style.css"),
         scripts=scripts, charts=charts, policy=" ".join(map(_fingerprint, scripts)) or "'none'", data=_escaped(data),
     )  # fmt: skip
     return text
@@ -75,9 +75,7 @@ def _fingerprint(script: str) -> str:
 
 @cache
 def _text(name: str) -> str:
-    folder = files("fxprof.views.html")
-    place = folder.joinpath("vendor" if name.startswith("../vendor/") else "static", name.rpartition("/")[2])
-    return place.read_text(encoding="utf-8").strip()
+    return files("fxprof.views.html").joinpath(name).read_text(encoding="utf-8").strip()
 
 
 @cache

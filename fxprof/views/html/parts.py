@@ -112,7 +112,8 @@ class Series:
 class Chart:
     """Lines or points over two axes; the arrow keys walk from point to point.
 
-    ``mark`` asks the reader for an x by this name, and says how much of the sum of all y lies left of it.
+    ``mark`` asks the reader for an x by this name, and says how much of the sum of all y, whole numbers, lies left of
+    it.
     """
 
     title: str

@@ -21,6 +21,7 @@ from fxprof.views.html.parts import (
     Series,
     Table,
     Tabs,
+    Unit,
 )
 from fxprof.views.html.tree import Node, opened, tree
 from fxprof.views.rows import Row, fitting_depth, rows
@@ -68,7 +69,7 @@ def _figures(report: Report) -> Figures:
 
 
 def _icicle(nodes: Sequence[Node]) -> Icicle:
-    measures = (
+    measures: Sequence[tuple[str, str, Unit, str]] = (
         ("MACs", "macs", "count", "multiply-accumulates"),
         ("FLOPs", "flops", "count", "floating-point operations"),
         ("Parameters", "params", "count", "elements"),
@@ -83,7 +84,7 @@ def _icicle(nodes: Sequence[Node]) -> Icicle:
         [node.type for node in nodes],
         [node.path for node in nodes],
         [node.depth for node in nodes],
-        [Measure(title, [node[name] for node in nodes], unit, of) for title, name, unit, of in measures],  # type: ignore[arg-type]
+        [Measure(title, [node[name] for node in nodes], unit, of) for title, name, unit, of in measures],
         [_intensity_of(node["flops"], node["bytes_accessed"]) for node in nodes],
         "FLOPs per byte accessed",
     )
