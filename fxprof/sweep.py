@@ -37,7 +37,7 @@ class Point:
     @property
     def place(self) -> str:
         """The coordinates in words."""
-        return ", ".join(f"{name}={value}" for name, value in self.at.items())
+        return " ".join(f"{name}={value}" for name, value in self.at.items())
 
 
 @dataclass(frozen=True)
