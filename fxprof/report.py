@@ -11,10 +11,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fxprof import saved
 from fxprof.errors import InputError
+from fxprof.exports import Exports
 from fxprof.liveness import Peak, peak
 from fxprof.records import (
     ITEMSIZE,
@@ -31,13 +32,6 @@ from fxprof.records import (
     Uncounted,
     Weight,
 )
-
-if TYPE_CHECKING:
-    import networkx as nx
-    import pandas
-
-    from fxprof.conventions import Count
-    from fxprof.conventions.difference import Difference
 
 __all__ = [
     "FORMAT",
@@ -62,7 +56,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(Exports):
     """What a model costs. Made by ``fxprof.analyze``; ``str(report)`` is the table."""
 
     name: str
@@ -239,21 +233,7 @@ class Report:
         """Paths of the modules that the forward never reaches."""
         return tuple(module.path for _, module in self.walk() if not module.reached)
 
-    # -- in other tools' words -----------------------------------------------------------------
-
-    def count(self, convention: str) -> Count:
-        """What another tool would print, as ``report.count("thop").flops``; ``fxprof.conventions()`` lists them."""
-        from fxprof.conventions import count
-
-        return count(self, convention)
-
-    def explain(self, convention: str, base: str = "macs") -> Difference:
-        """Why another tool's number differs from fxprof's MACs (or from ``base``): causes that add up exactly."""
-        from fxprof.conventions.difference import explain
-
-        return explain(self, convention, base)
-
-    # -- views ---------------------------------------------------------------------------------
+    # -- storage ----------------------------------------------------------------------------------
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data with a ``format`` number; ``Report.from_dict`` reads it back."""
@@ -275,60 +255,6 @@ class Report:
     def to_json(self, indent: int | None = None) -> str:
         """The complete report as JSON."""
         return json.dumps(self.to_dict(), indent=indent)
-
-    def to_csv(self, **listing: Any) -> str:
-        """A listing as CSV, every digit of it; keywords ``by``, ``depth``, ``top``, ``sort`` as on the command line."""
-        from fxprof.views.frame import to_csv
-
-        return to_csv(self, **listing)
-
-    def to_pandas(self, **listing: Any) -> pandas.DataFrame:
-        """The same as a DataFrame; raises InputError where pandas is not installed."""
-        from fxprof.views.frame import to_pandas
-
-        return to_pandas(self, **listing)
-
-    def to_markdown(self, **listing: Any) -> str:
-        """A listing with totals and notes as Markdown, for a pull request; keywords as ``to_csv``."""
-        from fxprof.views.markdown import render
-
-        return render(self, **listing)
-
-    def to_networkx(self) -> nx.DiGraph[str]:
-        """The dataflow: inputs and ops with their shapes, cost and module, edges with what they carry."""
-        from fxprof.views.graph import to_networkx
-
-        return to_networkx(self)
-
-    def critical_path(self) -> tuple[OpProfile, ...]:
-        """The chain of ops, each reading the one before, that holds the most MACs."""
-        from fxprof.dataflow import critical_path
-
-        return critical_path(self)
-
-    def to_dot(self, by: str = "module", depth: int | None = None) -> str:
-        """The dataflow for Graphviz: the modules at a depth, or every op with ``by="node"``."""
-        from fxprof.views.dot import to_dot
-
-        return to_dot(self, by=by, depth=depth)
-
-    def to_mermaid(self, by: str = "module", depth: int | None = None) -> str:
-        """The dataflow as a Mermaid flowchart, for Markdown; options as ``to_dot``."""
-        from fxprof.views.dot import to_mermaid
-
-        return to_mermaid(self, by=by, depth=depth)
-
-    def to_speedscope(self) -> str:
-        """MACs, FLOPs and bytes by module path as a flame graph, in the JSON of speedscope.app."""
-        from fxprof.views.stacks import to_speedscope
-
-        return to_speedscope(self)
-
-    def to_folded(self) -> str:
-        """MACs by module path as folded stacks, for flame graph tools."""
-        from fxprof.views.stacks import to_folded
-
-        return to_folded(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Report:
@@ -354,12 +280,6 @@ class Report:
             said = f"{type(err).__name__} {err}"
             raise InputError(f"a saved report must hold what Report.to_dict writes: {said}") from err
         return report
-
-    def to_html(self) -> str:
-        """One HTML file that opens offline. Raises InputError where jinja2, of ``fxprof[html]``, is missing."""
-        from fxprof.views.html import render
-
-        return render(self)
 
     def __str__(self) -> str:
         from fxprof.views.table import render
