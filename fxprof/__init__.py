@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from fxprof.checkpoint.saving import save
     from fxprof.checkpoint_tools import load_pretrained_weights
     from fxprof.complexity import compute_model_complexity
+    from fxprof.doubling import scaling
     from fxprof.tracing import trace
 
 __all__ = [
@@ -95,6 +96,7 @@ __all__ = [
     "param_groups",
     "read",
     "rule",
+    "scaling",
     "save",
     "trace",
 ]
@@ -112,6 +114,7 @@ _LAZY = {
     "match": "fxprof.checkpoint.matching",
     "param_groups": "fxprof.checkpoint.groups",
     "read": "fxprof.checkpoint.reading",
+    "scaling": "fxprof.doubling",
     "save": "fxprof.checkpoint.saving",
     "trace": "fxprof.tracing",
 }

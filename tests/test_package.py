@@ -19,8 +19,8 @@ PACKAGE = ROOT / "fxprof"
 # Who may import torch when imported: the part that traces and counts, and the loader.
 TORCH = (
     "fxprof.tracing", "fxprof.ops", "fxprof.binding", "fxprof.decompose", "fxprof.training", "fxprof.routing",
-    "fxprof.analysis", "fxprof.observed", "fxprof.modes", "fxprof.timing", "fxprof.complexity", "fxprof.checkpoint",
-    "fxprof.checkpoint_tools",
+    "fxprof.analysis", "fxprof.observed", "fxprof.modes", "fxprof.timing", "fxprof.complexity", "fxprof.doubling",
+    "fxprof.checkpoint", "fxprof.checkpoint_tools",
 )  # fmt: skip
 # Lowest first: a module imports from its own layer or a lower one.
 LAYERS = (
@@ -30,12 +30,12 @@ LAYERS = (
     ("fxprof.report",),
     (
         "fxprof.rules", "fxprof.conventions", "fxprof.dataflow", "fxprof.measures", "fxprof.budget", "fxprof.compare",
-        "fxprof.sweep", "fxprof.resize", "fxprof.views",
+        "fxprof.sweep", "fxprof.resize", "fxprof.growth", "fxprof.views",
     ),
     ("fxprof.ops", "fxprof.binding", "fxprof.decompose", "fxprof.tracing", "fxprof.zoo", "fxprof.checkpoint"),
     ("fxprof.training", "fxprof.routing", "fxprof.observed", "fxprof.modes", "fxprof.timing"),
     ("fxprof.analysis",),
-    ("fxprof.complexity",),
+    ("fxprof.complexity", "fxprof.doubling"),
     ("fxprof.cli", "fxprof.commands", "fxprof.checkpoint_tools", "fxprof.pytest_plugin"),
     ("fxprof.__main__",),
 )  # fmt: skip

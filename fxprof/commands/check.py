@@ -1,6 +1,7 @@
 """``fxprof check MODEL``: hold a model against budgets, given here or in pyproject.toml.
 
-Exit status: 0 every budget is kept; 1 one is exceeded, or ``--strict`` found something inexact.
+Exit status: 0 every budget is kept; 1 one is exceeded, ``--strict`` found something inexact, or ``--scaling`` a cost
+that is not in proportion to the batch.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from typing import Any
 
 from fxprof.budget import METRICS, Budget, from_table, limit, merged
 from fxprof.budget import check as verdicts_of
-from fxprof.commands.models import add_model, counted, saved
+from fxprof.commands.models import add_model, counted, saved, scaled
 from fxprof.commands.output import add_output, chosen_format, colour, emit, width
 from fxprof.compare import Comparison
 from fxprof.errors import InputError, UncountedError
 from fxprof.views import check as view
 from fxprof.views import notes
+from fxprof.views import scaling as growth
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -45,11 +47,18 @@ def add(commands: Any) -> None:
         text = f"limit of {_in_a_sentence(metric.title)}, {example}"
         parser.add_argument(f"--max-{name}", action="append", default=[], metavar=form, help=text)
     parser.add_argument("--baseline", metavar="FILE.json", help="a saved report: also print what changed since")
+    parser.add_argument(
+        "--scaling", action="store_true",
+        help="instead, double batch, image size or sequence length, and print with which power of it each module's "
+        "cost grows: exit 1 where MACs are not in proportion to the batch",
+    )  # fmt: skip
     add_output(parser, _FORMATS)
 
 
 def _check(args: argparse.Namespace) -> int:
     form = chosen_format(args)
+    if args.scaling:
+        return _scaling(args, form)
     budgets = merged(_given(args), configured(Path()))
     if not budgets and not args.baseline:
         raise InputError('nothing to check: add --max-macs 5G, or max-macs = "5G" to [tool.fxprof] of pyproject.toml')
@@ -65,6 +74,16 @@ def _check(args: argparse.Namespace) -> int:
     if args.strict and not report.exact:
         raise UncountedError(f"not exact: {' '.join(notes.inexact(report))}")
     return int(any(verdict.over for verdict in verdicts))
+
+
+def _scaling(args: argparse.Namespace, form: str) -> int:
+    if _given(args) or args.baseline or args.strict or form == "markdown":
+        raise InputError("--scaling is a check of its own, as a table or JSON: leave out budgets, --baseline, --strict")
+    found = scaled(args)
+    table = form == "table"
+    text = growth.render(found, width=width(args), colour=colour(args)) if table else growth.to_json(found)
+    emit(text, args.output)
+    return int(bool(found.odd))
 
 
 def _given(args: argparse.Namespace) -> list[Budget]:

@@ -6,15 +6,18 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fxprof.errors import InputError
 from fxprof.report import Report, TensorSpec
 
 if TYPE_CHECKING:
+    from fxprof.growth import Scaling
     from fxprof.zoo import Built
+
+T = TypeVar("T")
 
 # What names a model; without saved reports, which are none to load weights into.
 BUILT = (
@@ -60,8 +63,21 @@ def saved(path: str) -> Report:
 
 def analyzed(model: str, given: list[tuple[str, TensorSpec]] | None = None, *, training: bool = False) -> Report:
     """Build and count the model that a MODEL string names, at the given inputs or its own."""
-    # Only here, so that --help and saved reports need no torch.
+    import fxprof  # only here, so that --help and saved reports need no torch
+
+    return _with_model(fxprof.analyze, model, given, training)
+
+
+def scaled(args: argparse.Namespace) -> Scaling:
+    """Build the model and count it with each dimension of its inputs doubled."""
+    if args.model.endswith(".json"):
+        raise InputError("--scaling counts a model again, and a saved report has none: give a MODEL")
     import fxprof
+
+    return _with_model(fxprof.scaling, args.model, args.inputs, args.training)
+
+
+def _with_model(count: Callable[..., T], model: str, given: list[tuple[str, TensorSpec]] | None, training: bool) -> T:
     from fxprof import zoo
 
     with zoo.search_path(model):
@@ -72,7 +88,7 @@ def analyzed(model: str, given: list[tuple[str, TensorSpec]] | None = None, *, t
         if not inputs and not kwargs:
             raise InputError(f"{model} has no default input: add --input, for example --input 1,3,224,224")
         built.model.train(training)
-        return fxprof.analyze(built.model, *inputs, kwargs=kwargs, training=training, name=built.name)
+        return count(built.model, *inputs, kwargs=kwargs, training=training, name=built.name)
 
 
 def inputs_of(built: Built, given: list[tuple[str, TensorSpec]] | None) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
