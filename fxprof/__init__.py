@@ -6,12 +6,13 @@
   keeps its values) and records every torch call as a torch.fx node. Nothing is hooked, copied or changed.
 * ``rules/`` holds the cost of each op as a pure function of shapes; ``ops.py`` knows torch's spellings.
 * ``analysis.py`` joins the two into a ``Report`` (``report.py``): frozen data without torch.
-* ``views/`` are functions from a Report to text; ``cli.py`` and ``commands/`` are ``python -m fxprof``.
+* ``dataflow.py``, ``budget.py``, ``compare.py`` and ``sweep.py`` answer questions about one Report or several.
+* ``views/`` are functions from these to text; ``cli.py`` and ``commands/`` are ``python -m fxprof``.
 * ``conventions/`` holds other tools' ways of counting, as data over a Report.
 * ``checkpoint/`` reads checkpoints of any format lazily, matches their names onto a model's (pure, no
   torch), and applies the plan all or nothing.
 
-Imports point downward: errors, units < records < report < rules, views, conventions < ops, tracing,
+Imports point downward: errors, units < records < report < rules, conventions, compare, views < ops, tracing,
 checkpoint < analysis < cli. torch is imported on the first use of ``analyze``, ``trace`` or ``load``, not by
 ``import fxprof``; the zoos only by ``zoo/``.
 

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 import fxprof.cli
+from fxprof.commands.output import SUFFIXES
 from fxprof.report import Report, TensorSpec
+from fxprof.views.formats import FORMATS, render
 from tests.commands import MODEL, ROOT, fails, files, run
 from tests.strategies import hand_made
 
@@ -25,14 +27,33 @@ def test_saved_report(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"{hand_made()}\n"
 
 
-def test_saved_report_needs_no_torch(saved: Path) -> None:
-    """Rendering a saved report again does not import torch."""
-    code = "import sys; from fxprof.cli import main; assert main(['report', 'report.json', '--by', 'op']) == 0;"
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["report", "report.json", "--by", "op"],
+        ["report", "report.json", "-o", "out.html"],
+        ["compare", "report.json", "report.json"],
+        ["check", "report.json", "--max-macs", "1G", "--baseline", "report.json"],
+    ],
+    ids=lambda args: " ".join(args[:1] + args[2:4]),
+)
+def test_saved_reports_need_no_torch(saved: Path, args: list[str]) -> None:
+    """Looking at saved reports, comparing and checking them does not import torch."""
+    code = f"import sys; from fxprof.cli import main; assert main({args!r}) == 0; assert 'torch' not in sys.modules"
     done = subprocess.run(
-        [sys.executable, "-c", f"{code} assert 'torch' not in sys.modules"],
-        capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_the_suffix_chooses_the_format(saved: Path, suffix: str) -> None:
+    """-o writes the format that goes with the file's suffix, as --format prints it."""
+    assert fxprof.cli.main(["report", "report.json", "-o", f"a.b{suffix}" if suffix else "out"]) == 0
+    written = Path(f"a.b{suffix}" if suffix else "out").read_text(encoding="utf-8")
+    assert written == render(Report.from_dict(hand_made().to_dict()), SUFFIXES[suffix]) + "\n"
+    assert FORMATS[SUFFIXES[suffix]].suffix in SUFFIXES
 
 
 def test_both_entry_points(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
