@@ -25,7 +25,8 @@ def on_terminal(*args: str, columns: int = 120, **environment: str) -> str:
     """Run ``python -m fxprof`` with its stdout on a terminal of its own; return what that shows."""
     reader, writer = pty.openpty()
     env = {**{k: v for k, v in os.environ.items() if k != "NO_COLOR"}, "TERM": "xterm", **environment}
-    env |= {"PYTHONPATH": str(ROOT), "COLUMNS": str(columns)}
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    env |= {"PYTHONPATH": path, "COLUMNS": str(columns)}
     command = [sys.executable, "-m", "fxprof", *args]
     with subprocess.Popen(command, stdout=writer, stderr=subprocess.PIPE, env=env):
         os.close(writer)

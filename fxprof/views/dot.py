@@ -43,7 +43,7 @@ def _quoted(lines: Iterable[str]) -> str:
 
 
 def to_mermaid(report: Report, *, by: str = "module", depth: int | None = None) -> str:
-    """Draw the dataflow as a Mermaid flowchart; options as ``drawing``."""
+    """Draw the dataflow as a Mermaid flowchart; options as ``drawing``. GitHub draws no more than 500 arrows."""
     drawn = drawing(report, by=by, depth=depth)
     lines = [
         "flowchart TD",
