@@ -230,12 +230,17 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class Uncounted:
-    """An op without a rule: how often it ran, where first, and how many elements it wrote."""
+    """An op without a rule: how often it ran, where first, how many elements it wrote, and what it may cost.
+
+    ``bound`` is what it costs where each element written is made of every element read, one MAC each, as
+    in a product with a full matrix: more than any one contraction. An iterative op may repeat itself.
+    """
 
     op: str
     calls: int
     module: str
     elements: int
+    bound: Cost = Cost()
 
 
 @dataclass(frozen=True, slots=True)

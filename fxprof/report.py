@@ -7,7 +7,7 @@ two numbers can disagree. A Report pickles, compares equal, and round-trips thro
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from functools import cached_property
@@ -218,10 +218,7 @@ class Report(Exports):
         for op in self.ops:
             if op.cost is None:
                 seen.setdefault(op.op, []).append(op)
-        return tuple(
-            Uncounted(name, len(ops), ops[0].module, sum(spec.numel for op in ops for spec in op.outputs))
-            for name, ops in seen.items()
-        )
+        return tuple(map(_uncounted, seen.values()))
 
     @property
     def exact(self) -> bool:
@@ -285,6 +282,13 @@ class Report(Exports):
         from fxprof.views.table import render
 
         return render(self)
+
+
+def _uncounted(ops: Sequence[OpProfile]) -> Uncounted:
+    """The calls of one op without a rule."""
+    written = [sum(spec.numel for spec in op.outputs) for op in ops]
+    macs = sum(out * sum(spec.numel for spec in op.inputs) for out, op in zip(written, ops))
+    return Uncounted(ops[0].op, len(ops), ops[0].module, sum(written), Cost(macs=macs, flops=2 * macs))
 
 
 def _grouped(pairs: Iterator[tuple[str, Cost | None]]) -> dict[str, Cost]:

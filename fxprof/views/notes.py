@@ -22,9 +22,7 @@ def semantics(report: Report) -> list[str]:
 
 def certainty(report: Report) -> list[str]:
     """What is not counted, what was assumed, what never ran; or that every number is exact."""
-    lines = inexact(report)
-    if not lines:
-        lines.append("Exact: every op is counted and no size was assumed.")
+    lines = [_verdict(report), *inexact(report)]
     if uncalled := _outermost(report.uncalled):
         lines.append(f"Never reached by the forward: {listed(map(safe, uncalled))}.")
     if report.unused_params:
@@ -37,10 +35,21 @@ def inexact(report: Report) -> list[str]:
     return [*_uncounted(report), *_bounds(report)]
 
 
+def _verdict(report: Report) -> str:
+    """One line: whether every number is exact, else the ops without a rule and how much was assumed."""
+    if report.exact:
+        return "Exact: every op is counted and no size was assumed."
+    found = [f"{listed(safe(entry.op) for entry in report.uncounted)} uncounted"] if report.uncounted else []
+    if count := len(report.bounds):
+        found.append("1 assumption" if count == 1 else f"{count:,} assumptions")
+    return f"Not exact: {', '.join(found)}."
+
+
 def _uncounted(report: Report) -> list[str]:
     lines = [
         f"Uncounted: {safe(entry.op)}, {_calls(entry.calls)}, first in {_place(entry.module)}, "
-        f"{grouped(entry.elements)} elements written; not in the MACs and FLOPs."
+        f"{grouped(entry.elements)} elements written; not in the MACs and FLOPs, "
+        f"at most {grouped(entry.bound.macs)} MACs."
         for entry in report.uncounted
     ]
     return _limited(lines, "uncounted ops")
@@ -53,7 +62,8 @@ def _bounds(report: Report) -> list[str]:
 def _bound(bound: Bound) -> str:
     place = ", ".join(filter(None, [f"{safe(bound.op)} in {_place(bound.module)}", safe(bound.source)]))
     calls = f", {_calls(bound.calls)}" if bound.calls != 1 else ""
-    return f"Assumed {safe(bound.what)}: {safe(bound.assumed)} ({place}{calls})."
+    effect = f" Could change: {safe(bound.effect)}." if bound.effect else ""
+    return f"Assumed {safe(bound.what)}: {safe(bound.assumed)} ({place}{calls}).{effect}"
 
 
 def _outermost(paths: tuple[str, ...]) -> list[str]:

@@ -105,6 +105,17 @@ def test_an_unknown_op_is_one_uncounted_node(name: str) -> None:
     assert report.ops[-1].output == TensorSpec((4, 6), "float32")
 
 
+def test_an_unknown_op_has_an_upper_bound() -> None:
+    """Each element written from each element read, once: more than the product that it may be."""
+    report = fxprof.analyze(layer(lambda x, w: ops.faked(x, w)), (4, 8))
+
+    (entry,) = report.uncounted
+    assert entry.bound.macs == 24 * (32 + 48) >= 4 * 8 * 6
+    assert entry.bound.flops == 2 * entry.bound.macs
+    assert "Not exact: fxprof_opaque::faked uncounted." in str(report).splitlines()
+    assert "not in the MACs and FLOPs, at most 1,920 MACs." in str(report)
+
+
 def test_an_unknown_op_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     """``--strict`` exits with 1 and names it; without, the total is there."""
     where = "tests.tracing.test_opaque:unknown_model"

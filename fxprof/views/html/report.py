@@ -189,6 +189,7 @@ def _gaps(report: Report) -> list[Table]:
                     Column("First in", [gap.module or "the model itself" for gap in gaps]),
                     Column("Calls", [gap.calls for gap in gaps], "count", added=True),
                     Column("Elements written", [gap.elements for gap in gaps], "count", added=True),
+                    Column("MACs at most", [gap.bound.macs for gap in gaps], "count", added=True),
                 ],
                 "Ops without a rule: not in the MACs and FLOPs.",
             )
@@ -200,6 +201,7 @@ def _gaps(report: Report) -> list[Table]:
                 [
                     Column("What", [bound.what for bound in bounds]),
                     Column("Taken to be", [bound.assumed for bound in bounds]),
+                    Column("Could change", [bound.effect for bound in bounds]),
                     Column("Op", [bound.op for bound in bounds]),
                     Column("Module", [bound.module or "the model itself" for bound in bounds]),
                     Column("Calls", [bound.calls for bound in bounds], "count", added=True),
