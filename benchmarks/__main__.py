@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from benchmarks import accuracy, conventions, coverage, loading, matching, picture, readme
+from benchmarks import accuracy, conventions, coverage, growth, loading, matching, picture, profile, readme, speed
 from fxprof.errors import FxprofError
 
 # Each has add(parser), its options, and main(args), which runs it, prints its lines and says whether all is well.
@@ -16,6 +16,9 @@ BENCHMARKS = {
     "conventions": conventions,
     "matching": matching,
     "loading": loading,
+    "speed": speed,
+    "growth": growth,
+    "profile": profile,
     "picture": picture,
     "readme": readme,
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 from typing import Any
@@ -234,7 +234,7 @@ class Report(Exports):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data with a ``format`` number; ``Report.from_dict`` reads it back."""
-        return {"format": FORMAT, **asdict(self), "versions": dict(self.versions), "totals": self._totals()}
+        return {"format": FORMAT, **saved.plain(self), "versions": dict(self.versions), "totals": self._totals()}
 
     def _totals(self) -> dict[str, Any]:
         names = (

@@ -1,9 +1,11 @@
-"""Records read back from what ``dataclasses.asdict`` and JSON made of them."""
+"""Records as plain data, and read back from what JSON made of that."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import fields, is_dataclass
+from functools import cache, lru_cache
+from typing import Any, cast
 
 from fxprof.records import (
     Attributes,
@@ -17,9 +19,33 @@ from fxprof.records import (
 )
 
 
+def plain(item: Any) -> Any:
+    """A record, or a nesting of them, as dicts, tuples and plain values: ``dataclasses.asdict`` without its copies."""
+    kind = type(item)
+    if kind in _LEAVES:
+        return item
+    if kind is tuple:
+        return tuple([plain(part) for part in item])
+    names = _names(cast(Any, kind))
+    return {name: plain(getattr(item, name)) for name in names} if names else item
+
+
+_LEAVES = frozenset([int, str, bool, float, type(None)])
+
+
+@cache
+def _names(kind: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind)) if is_dataclass(kind) else ()
+
+
 def spec(data: Mapping[str, Any]) -> TensorSpec:
     """A TensorSpec."""
-    return TensorSpec(tuple(data["shape"]), data["dtype"])
+    return _spec(tuple(data["shape"]), data["dtype"])
+
+
+@lru_cache(maxsize=1 << 14)
+def _spec(shape: tuple[int, ...], dtype: str | None) -> TensorSpec:
+    return TensorSpec(shape, dtype)
 
 
 def op(data: Mapping[str, Any]) -> OpProfile:

@@ -146,6 +146,7 @@ def _attempt(
         calls = tuple(
             CallRecord(call.path, call.key, _specs(call.inputs), _specs(call.outputs)) for call in tracer.modules.calls
         )
+        tracer.values.forget()
     return Trace(model, tracer.nodes.graph, tuple(reader.profiles), calls, tracer.nodes.attributes, assumptions.bounds)
 
 

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -62,7 +63,7 @@ class ModuleStack:
         """Route the calls of the model's modules through here."""
         before = [(vars(module), vars(module).get(_SLOT, self)) for module in self._names]
         for module in self._names:
-            vars(module)[_SLOT] = _Call(self, module)
+            vars(module)[_SLOT] = _Call(self.call, module)
         try:
             yield
         finally:
@@ -72,7 +73,7 @@ class ModuleStack:
                 else:
                     attributes[_SLOT] = slot
 
-    def call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def call(self, module: nn.Module, /, *args: Any, **kwargs: Any) -> Any:
         """Call ``module`` with its path on the stack; other threads just call it."""
         if threading.get_ident() != self._thread:
             return module._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
@@ -108,17 +109,10 @@ class ModuleStack:
         return name
 
 
-class _Call:
-    """What stands in a module's ``_compiled_call_impl`` during the trace."""
+class _Call(partial[Any]):
+    """What stands in a module's ``_compiled_call_impl`` during the trace: ``ModuleStack.call`` of that module."""
 
-    __slots__ = ("_module", "_stack")
-
-    def __init__(self, stack: ModuleStack, module: nn.Module) -> None:
-        self._stack = stack
-        self._module = module
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._stack.call(self._module, args, kwargs)
+    __slots__ = ()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> None:
         return None  # a copied module is another module: it is called as usual

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
+from functools import lru_cache
 from types import FrameType, MethodDescriptorType, WrapperDescriptorType
 from typing import Any
 
@@ -117,6 +118,7 @@ class Nodes:
         return node
 
 
+@lru_cache(maxsize=4096)
 def _is_method(func: Callable[..., Any], name: str) -> bool:
     if isinstance(func, (MethodDescriptorType, WrapperDescriptorType)):
         return True

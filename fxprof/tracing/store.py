@@ -48,6 +48,11 @@ class Store:
             self._kept.append(value.handle)
         return value
 
+    def forget(self) -> None:
+        """Let go of everything: the trace is over, and its values would wait for the garbage collector."""
+        self._values.clear()
+        self._kept.clear()
+
     def _release(self) -> None:
         """Forget the large tables that the model's code no longer holds."""
         # A value's handle, its data, and getrefcount's own argument.
