@@ -51,6 +51,7 @@ def test_those_to_blame_are_parts_of_what_is_used(report: Report, metric: str) -
     assert len(sizes) == 5 or sum(sizes) == verdict.used
 
 
+@settings(max_examples=40)
 @given(reports())
 def test_live_tensors_add_up_to_the_peak(report: Report) -> None:
     """What is alive at the worst op, with all weights and buffers, is the peak."""

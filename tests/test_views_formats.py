@@ -134,6 +134,7 @@ def test_csv_and_pandas_sum_to_the_totals(report: Report, by: str, top: int | No
     assert back[0] == titles and len(back) == len(table) + 1
 
 
+@settings(max_examples=40)
 @given(reports())
 def test_stacks_sum_to_the_totals(report: Report) -> None:
     """The weights of each flame graph add up, and each stack is the op's module path."""
@@ -173,6 +174,7 @@ def shown(token: Any) -> str:
 # -- graphs ------------------------------------------------------------------------------------
 
 
+@settings(max_examples=40)
 @given(reports())
 def test_the_graph_holds_the_report(report: Report) -> None:
     """Every input and op is a node with its cost, every reading of one an edge, and time flows forward."""
@@ -185,6 +187,7 @@ def test_the_graph_holds_the_report(report: Report) -> None:
         assert {arg for arg in op.args if arg in graph} <= set(graph.predecessors(op.name))
 
 
+@settings(max_examples=40)
 @given(reports())
 def test_the_critical_path_is_the_heaviest(report: Report) -> None:
     """No chain of edges has more MACs than the critical path, by networkx' own longest path."""
@@ -199,6 +202,7 @@ def test_the_critical_path_is_the_heaviest(report: Report) -> None:
     assert sum(op.macs for op in path) == nx.dag_longest_path_length(graph)
 
 
+@settings(max_examples=40)
 @given(reports(), st.integers(0, 4))
 def test_a_drawing_by_module_has_every_op_once(report: Report, depth: int) -> None:
     """Modules at the cut with what is below them, and those above with what they run: MACs are drawn once."""
