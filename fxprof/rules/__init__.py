@@ -47,6 +47,7 @@ from fxprof.rules import (
     norm,
     pointwise,
     pooling,
+    quantized,
     recurrent,
     reduction,
     resample,
@@ -57,8 +58,8 @@ from fxprof.rules.registry import REGISTERED, Rule, rule
 from fxprof.rules.tables import ELEMENTWISE, FREE, elementwise, free
 
 FAMILIES = (
-    activation, attention, contraction, conv, einsum, fft, kernels, loss, norm, pointwise, pooling, recurrent,
-    reduction, resample, tables, vision,
+    activation, attention, contraction, conv, einsum, fft, kernels, loss, norm, pointwise, pooling, quantized,
+    recurrent, reduction, resample, tables, vision,
 )  # fmt: skip
 
 RULES: Mapping[str, Rule] = MappingProxyType(REGISTERED)

@@ -16,6 +16,7 @@ from fxprof.tracing.layouts import layout_of
 from fxprof.tracing.location import code_kind, source_of, user_frame
 from fxprof.tracing.modules import ModuleStack
 from fxprof.tracing.names import OPERATORS, REFLECTED
+from fxprof.tracing.quantized import packed
 from fxprof.tracing.values import storages
 
 _CONSTANTS = frozenset([bool, int, float, str, type(None), complex, torch.dtype, torch.device, type(...)])
@@ -97,7 +98,10 @@ class Nodes:
         for plain in (bool, int, float, str):
             if isinstance(item, plain):
                 return plain(item)
-        return self.unnamed("_constant", item)
+        node = self.unnamed("_constant", item)
+        if (held := packed(item)) is not None:
+            node.meta["tensor_meta"] = metadata(held)
+        return node
 
     def describe(self, node: fx.Node, result: Any) -> None:
         """Attach the shapes and the memory of what the node returns."""

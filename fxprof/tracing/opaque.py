@@ -22,6 +22,8 @@ from fxprof.errors import InputError, TraceError
 from fxprof.ops import function_of, op_of, qualified_op
 from fxprof.report import TensorSpec
 from fxprof.rules.registry import REGISTERED, SHAPES
+from fxprof.tracing import quantized
+from fxprof.tracing.choices import Assumed
 from fxprof.tracing.values import CHOSEN_NUMEL, map_tensors, small_enough, tensors_in
 
 _UNCOMPILED = "_FLEX_ATTENTION_DISABLE_COMPILE_DEBUG"  # calls the operator instead of compiling a call of it
@@ -55,18 +57,29 @@ def written_arguments(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) 
     return written
 
 
-def run(func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, bool]:
-    """What the call returns on meta tensors, and whether the op had to be run on zeros to know."""
+ZEROS = Assumed(
+    "", "the shape of its result", "as it is on zeros",
+    "its size, where that depends on data: it has no fake kernel and was run once, on zeros",
+)  # fmt: skip
+FLOATING = Assumed(
+    "", "the size of quantized results", "4 bytes per element", "bytes and peak memory, which are up to 4 times less"
+)
+
+
+def run(func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Assumed | None]:
+    """What the call returns on meta tensors, and what had to be assumed to know."""
     if name in SHAPES:
-        return _made(func, name, args, kwargs), False
+        return _made(func, name, args, kwargs), None
     if name == "flex_attention":
-        return _flex_attention(func, *args), False
+        return _flex_attention(func, *args), None
+    if name.startswith(quantized.NAMESPACE) and (result := quantized.run(name, args)) is not NotImplemented:
+        return result, None if "dynamic" in name else FLOATING
     try:
-        return func(*args, **kwargs), False
+        return func(*args, **kwargs), None
     except (NotImplementedError, RuntimeError) as err:
         if "Meta" not in str(err) and "fake impl" not in str(err):
             raise
-        return _on_zeros(func, name, args, kwargs, err), True
+        return _on_zeros(func, name, args, kwargs, err), ZEROS
 
 
 def _made(func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -53,7 +53,6 @@ _SIZED = frozenset(
 _READS_CPU = frozenset(
     "_pack_padded_sequence _pad_packed_sequence lstm gru rnn_tanh rnn_relu tensor_split quantized_lstm".split()
 )
-_ZEROS = "its size, where that depends on data: it has no fake kernel and was run once, on zeros"
 _INDEXING = frozenset(["__getitem__", "getitem"])
 _ASSIGNMENTS = frozenset(["__setitem__", "index_put_", "index_put", "masked_scatter_"])
 
@@ -172,9 +171,9 @@ class Propagator:
         return call.func(*call.args, **kwargs) if result is NotImplemented else result
 
     def _opaque(self, call: Call) -> Any:
-        result, ran = opaque.run(call.func, call.name, call.args, call.kwargs)
-        if ran:
-            self._assumptions.note(call.name, "the shape of its result", "as it is on zeros", _ZEROS, *self._where())
+        result, assumed = opaque.run(call.func, call.name, call.args, call.kwargs)
+        if assumed is not None:
+            self._assumptions.note_made_up(call.name, [assumed], *self._where())
         return result
 
     def _on_data(self, call: Call) -> Any:

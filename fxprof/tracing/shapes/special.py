@@ -40,7 +40,26 @@ def _grouped_mm(
     return torch.empty(shape, dtype=out_dtype or a.dtype, device="meta")
 
 
+def _dequantized(input: Tensor) -> Tensor:
+    """x (*) -> (*) in float32: quantized tensors are floating on the meta device already."""
+    return torch.empty_like(input, dtype=torch.float32, device="meta")
+
+
+def _quantized_rnn(
+    input: Tensor, hx: Any, params: Any, has_biases: bool, num_layers: int, dropout: float, train: bool,
+    bidirectional: bool, *_: Any, **__: Any,
+) -> tuple[Tensor, ...]:  # fmt: skip
+    """x (t, n, i), states (l * d, n, h) -> (t, n, d * h) and the states."""
+    states = [hx] if isinstance(hx, Tensor) else list(hx)
+    out = input.new_empty((*input.shape[:-1], states[0].shape[-1] * (1 + bidirectional)))
+    return (out, *map(torch.empty_like, states))
+
+
 SHAPES: dict[Any, Callable[..., Any]] = {
+    torch.dequantize: _dequantized,
+    torch.Tensor.dequantize: _dequantized,
+    torch.quantized_lstm: _quantized_rnn,
+    torch.quantized_gru: _quantized_rnn,
     **{
         getattr(home, name): _grouped_mm
         for home, name in ((torch, "_grouped_mm"), (torch.nn.functional, "grouped_mm"))
