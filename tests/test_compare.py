@@ -167,6 +167,8 @@ def test_baseline(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_wrong_use(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One model, or a choice that a format does not know, is refused."""
     assert "compare takes two or more models" in fails(capsys, "compare", "report.json")
+    two = ("compare", "report.json", "report.json")
+    assert "saved reports cannot be counted again" in fails(capsys, *two, "--input", "1,3")
     assert "leave out --top" in fails(capsys, "compare", "report.json", "report.json", "--format", "json", "--top", "1")
 
 

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fxprof.commands.models import MODEL, add_inputs, counted, natural
+from fxprof.commands.models import MODEL, add_inputs, analyzed, natural, saved
 from fxprof.commands.output import add_output, chosen_format, colour, emit, width
 from fxprof.compare import Comparison, labels
 from fxprof.errors import InputError
 from fxprof.measures import MEASURES
 from fxprof.progress import progress
+from fxprof.report import Report
 from fxprof.views import compare as view
 from fxprof.views.pages import compare_page
 
@@ -57,10 +58,12 @@ def _compare(args: argparse.Namespace) -> int:
 def _compared(args: argparse.Namespace) -> Comparison:
     if len(args.models) < 2:
         raise InputError(f"compare takes two or more models or saved reports, got {args.models[0]!r} only")
-    reports = []
-    for model in progress(args.models, "model"):
-        saved = model.endswith(".json")
-        given = {"inputs": None, "training": False} if saved else {"inputs": args.inputs, "training": args.training}
-        reports.append(counted(argparse.Namespace(model=model, **given)))
+    if (args.inputs or args.training) and all(model.endswith(".json") for model in args.models):
+        raise InputError("saved reports cannot be counted again: --input and --training go with a model")
+    reports = [_report(args, model) for model in progress(args.models, "model")]
     names = [report.name for report in reports]
     return Comparison(labels(names, [Path(model).name for model in args.models], args.models), tuple(reports))
+
+
+def _report(args: argparse.Namespace, model: str) -> Report:
+    return saved(model) if model.endswith(".json") else analyzed(model, args.inputs, training=args.training)
