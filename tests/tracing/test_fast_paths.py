@@ -19,7 +19,6 @@ from fxprof import analysis
 from fxprof.tracing import propagate, repeats, tracer
 from fxprof.tracing.shapes import special
 from tests.tracing.made import module
-from tests.tracing.models import small
 
 FAST_PATHS = ("calls seen before", "shapes in closed form", "costs of calls seen before", "small results")
 
@@ -60,6 +59,8 @@ ZOO = ("resnet18", "mobilenet_v3_small", "swin_t", "vit_b_32", "googlenet", "raf
 @pytest.mark.parametrize("name", ZOO)
 def test_reports_are_the_same_without_any_of_them(name: str) -> None:
     """A sample of the zoo: convolutions, windows, attention, branches, loops, boxes."""
+    from tests.tracing.models import small  # needs torchvision, which the other laws do not
+
     built = small(name, "meta")
     with forgotten():
         report = fxprof.analyze(built.model.eval(), *built.inputs)

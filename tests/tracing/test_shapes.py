@@ -281,7 +281,12 @@ def test_arguments_that_a_form_does_not_know_are_left_to_torch(function: Callabl
     ("function", "args", "said"),
     [
         (torch.conv2d, ((1, 3, 8, 8), (4, 2, 3, 3)), "channel"),
-        (torch.conv2d, ((1, 3, 2, 2), (4, 3, 3, 3)), "ernel size"),
+        pytest.param(
+            torch.conv2d,
+            ((1, 3, 2, 2), (4, 3, 3, 3)),
+            "ernel size",
+            marks=pytest.mark.skipif(torch.__version__ < "2.5", reason="torch 2.4 takes any kernel size on meta"),
+        ),
         (F.linear, ((2, 3), (4, 5)), "shapes|size"),
         (torch.matmul, ((2, 3), (4, 5)), "shapes|size"),
         (torch.cat, ([(2, 3), (3, 4)], 1), "[Ss]izes"),

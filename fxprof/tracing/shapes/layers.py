@@ -32,7 +32,7 @@ def _conv(dims: int) -> Callable[..., Any]:
         fits = input.shape[1] == inner * groups and input.shape[1] and out % groups == 0 and input.dtype is weight.dtype
         if not fits or (bias is not None and (bias.shape != (out,) or bias.dtype is not weight.dtype)):
             return NotImplemented
-        if _conv_keeps_channels_last() and (not is_plain(input) or is_ambiguous(input)):
+        if _conv_keeps_channels_last() and (not is_plain(input) or is_ambiguous(input) or not is_plain(weight)):
             return NotImplemented
         sizes = _window(input.shape[2:], kernel, stride, padding, dilation)
         return NotImplemented if sizes is None else empty((input.shape[0], out, *sizes), input.dtype)
