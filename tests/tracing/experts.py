@@ -209,6 +209,7 @@ class Dense(Experts):
 EXACT: dict[str, type[Any]] = {
     made.__name__: made
     for made in (
-        Where, AnyMask, SkipsEmpty, SparseDispatcher, SortedSlices, Bincount, GatheredWeights, Grouped, ExpertChoice,
+        Where, AnyMask, SkipsEmpty, SparseDispatcher, SortedSlices, Bincount, GatheredWeights, ExpertChoice,
+        *((Grouped,) if hasattr(torch, "_grouped_mm") else ()),  # from torch 2.7 on
     )
 }  # fmt: skip

@@ -92,7 +92,7 @@ def test_the_choice_is_declared_once_with_what_it_could_change() -> None:
 
 def test_active_params_go_through_json_and_into_the_table() -> None:
     """Shares of every parameter are part of the report."""
-    report = fxprof.analyze(experts.Grouped(), (TOKENS, WIDTH))
+    report = fxprof.analyze(experts.GatheredWeights(), (TOKENS, WIDTH))
 
     assert Report.from_dict(report.to_dict()) == report
     assert report.to_dict()["totals"]["active_params"] == ROUTER + CHOSEN * EXPERT
