@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import pty
@@ -34,8 +35,8 @@ def on_terminal(*args: str, columns: int = 120, **environment: str) -> str:
         try:
             while chunk := os.read(reader, 1 << 16):
                 shown += chunk
-        except OSError:  # Linux says so where the other side has hung up
-            pass
+        except OSError as err:
+            assert err.errno == errno.EIO, "what Linux says where the other side has hung up"
         os.close(reader)
     return shown.decode("utf-8").replace("\r\n", "\n")
 
