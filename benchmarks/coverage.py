@@ -1,8 +1,8 @@
 """How many models of a zoo fxprof runs, each at its own default input and in a process of its own.
 
-For transformers, whose inputs are worked out and not published, each architecture also runs its own forward for real,
-shrunken, on the same kind of input: where that fails, the input or the architecture is at fault, and it is
-listed but not counted.
+For transformers, whose inputs are worked out and not published, an architecture that fails also runs its own forward
+for real, shrunken, on the same kind of input: where that fails too, the input or the architecture is at fault,
+and it is listed but not counted. With --own each runs its own, and only those whose own runs are counted.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import argparse
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import fxprof
@@ -47,28 +47,33 @@ class Run:
     @property
     def counts(self) -> bool:
         """Whether it is one of those that have to run: not where the architecture itself does not."""
-        return self.own in ("", "runs") or not self.error
+        return self.own in ("", "runs")
 
 
-def one(zoo: str, job: tuple[str, str]) -> Run:
-    """Analyze one model from one place; a failure is a result."""
-    model, place = job
-    own = own_forward(model) if zoo == "transformers" else ""
+def one(zoo: str, own: bool, job: tuple[str, str]) -> Run:
+    """Analyze one model from one place, and run its own forward where that is asked for; a failure is a result."""
+    found = _analyzed(zoo, *job)
+    if zoo == "transformers" and (own or found.error):
+        return replace(found, own=own_forward(found.model))
+    return found
+
+
+def _analyzed(zoo: str, model: str, place: str) -> Run:
     try:
         made = built(zoo, model, place)
     except Exception as err:
-        return Run(model, place, error=_sentence(err), own=own)
+        return Run(model, place, error=_sentence(err))
     inputs = " ".join(made.kwargs)
     left_out = "; ".join(f"{name}: {why}" for name, why in made.left_out.items())
     start = time.perf_counter()
     try:
         report = fxprof.analyze(made.model, *made.inputs, kwargs=dict(made.kwargs), name=model)
     except Exception as err:
-        return Run(model, place, error=_sentence(err), own=own, inputs=inputs, left_out=left_out)
+        return Run(model, place, error=_sentence(err), inputs=inputs, left_out=left_out)
     seconds = round(time.perf_counter() - start, 4)
     uncounted = " ".join(entry.op for entry in report.uncounted)
     counts = (report.macs, report.flops, report.params)
-    return Run(model, place, *counts, seconds, uncounted, len(report.bounds), "", own, inputs, left_out)
+    return Run(model, place, *counts, seconds, uncounted, len(report.bounds), "", "", inputs, left_out)
 
 
 def _sentence(err: Exception) -> str:
@@ -137,6 +142,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_out(parser)
     add_resume(parser)
     add_limits(parser)
+    parser.add_argument("--own", action="store_true", help="transformers: run every architecture's own forward")
     parser.add_argument("--device", choices=("cpu", "meta", "report", "both"), help="where to build")
 
 
@@ -152,7 +158,9 @@ def main(args: argparse.Namespace) -> bool:
     todo = [job for job in jobs if job not in done]
     if todo:
         warm_up(args.zoo)
-    results = each(partial(one, args.zoo), todo, limits(args), lambda job, why: Run(job[0], job[1], error=why))
+    results = each(
+        partial(one, args.zoo, args.own), todo, limits(args), lambda job, why: Run(job[0], job[1], error=why)
+    )
     kept = written(args.out, results, Run, append=args.resume and bool(before))
     fresh = list(progress(kept, "model", lambda entry: entry.model, len(todo)))
     runs = {(entry.model, entry.device): entry for entry in [*before, *fresh]}
