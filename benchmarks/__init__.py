@@ -6,4 +6,5 @@ accuracy.py   whether its MACs equal those of torch.utils.flop_counter, which ru
 conventions.py whether fxprof's conventions equal the tools they stand for (peers.py calls them; cases.py
               has small models on which tools disagree)
 zoos.py       the models of a zoo
+measured.py   one pass over them that can be interrupted and taken up again
 """

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,9 +18,9 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import fxprof
-from benchmarks.options import add_models, add_out, write
-from benchmarks.zoos import ZOOS, built, chosen, tensors
-from fxprof.progress import progress
+from benchmarks.measured import measured
+from benchmarks.options import add_limits, add_models, add_out, add_resume
+from benchmarks.zoos import ZOOS, built, chosen, sampled, tensors
 from fxprof.report import OpProfile, Report, TensorSpec
 
 # Ops whose kernels the reference has no formula for, and which these are.
@@ -28,6 +29,7 @@ ALWAYS_BLIND = {
     "addmv": "aten.addmv has no formula",
     "dot": "aten.dot has no formula",
     "vdot": "aten.vdot has no formula",
+    "_grouped_mm": "aten._grouped_mm has no formula",
     "deform_conv2d": "torchvision::deform_conv2d has no formula",
 }
 # Products by a vector come down to the first of these.
@@ -67,20 +69,16 @@ class Comparison:
         return self.macs - (self.reference or 0)
 
 
-def run(zoo: str, models: Sequence[str]) -> list[Comparison]:
-    """Compare every model, one after the other; a failure is a result."""
-    return [_compare(zoo, model) for model in progress(models, "model")]
-
-
-def _compare(zoo: str, model: str) -> Comparison:
+def compared(zoo: str, model: str) -> Comparison:
+    """Compare one model; a failure is a result."""
     try:
-        made = built(zoo, model, "meta")
+        made = built(zoo, model, ZOOS[zoo].places[-1])
         report = fxprof.analyze(made.model, *made.inputs, kwargs=dict(made.kwargs), name=model)
     except Exception as err:
         return Comparison(model, error=_sentence(err))
     uncounted = " ".join(entry.op for entry in report.uncounted)
     reasons = []
-    for device in ("meta", "cpu"):
+    for device in ZOOS[zoo].reference:
         try:
             macs = reference_macs(zoo, model, device)
         except Exception as err:
@@ -169,14 +167,21 @@ def _sentence(err: Exception) -> str:
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("zoo", choices=sorted(ZOOS))
-    add_models(parser)
+    add_models(parser, "default: a sample over all families")
+    parser.add_argument("--all", action="store_true", help="every model of the zoo, not a sample")
     add_out(parser)
+    add_resume(parser)
+    add_limits(parser)
 
 
 def main(args: argparse.Namespace) -> bool:
     """Run and print; whether every difference is explained."""
-    compared = run(args.zoo, chosen(args.zoo, args.models))
-    printed, good = lines(args.zoo, compared)
+    models = chosen(args.zoo, args.models)
+    if not (args.all or args.models):
+        models = sampled(args.zoo, models)
+    work = partial(compared, args.zoo)
+    failed = lambda model, why: Comparison(model, error=why)  # noqa: E731
+    runs = measured(work, models, args, Comparison, lambda run: run.model, failed)
+    printed, good = lines(args.zoo, runs)
     print("\n".join(printed))
-    write(args.out, compared)
     return good

@@ -15,12 +15,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import fxprof
-from benchmarks.isolated import each
-from benchmarks.options import add_limits, add_models, add_out, add_resume, limits, read, written
-from benchmarks.shrunken import own_forward
-from benchmarks.zoos import ZOOS, built, chosen, warm_up
-from fxprof.errors import InputError
-from fxprof.progress import progress
+from benchmarks.measured import measured
+from benchmarks.options import add_limits, add_models, add_out, add_resume
+from benchmarks.shrunken import TOO_LARGE, own_forward
+from benchmarks.zoos import ZOOS, built, chosen
 
 
 @dataclass(frozen=True)
@@ -28,7 +26,8 @@ class Run:
     """One model from one place; ``error`` is empty where it ran.
 
     ``own`` says why the architecture's own forward does not run, "runs" where it does, nothing where it was not
-    asked; ``inputs`` are the arguments passed, ``left_out`` those that the configuration has no room for.
+    asked, that it is too large to ask. ``inputs`` are the arguments passed, ``left_out`` those that the configuration
+    has no room for.
     """
 
     model: str
@@ -47,7 +46,7 @@ class Run:
     @property
     def counts(self) -> bool:
         """Whether it is one of those that have to run: not where the architecture itself does not."""
-        return self.own in ("", "runs")
+        return self.own in ("", "runs") or self.own.startswith(TOO_LARGE)
 
 
 def one(zoo: str, own: bool, job: tuple[str, str]) -> Run:
@@ -148,22 +147,13 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> bool:
     """Run and print; whether every model ran, from every place alike."""
-    if args.resume and args.out is None:
-        raise InputError("--resume needs the --out FILE.csv to go on with")
     asked = {None: ZOOS[args.zoo].places, "both": ("cpu", "meta")}
     places = asked.get(args.device, (args.device,))
     jobs = [(model, place) for model in chosen(args.zoo, args.models) for place in places]
-    before = read(args.out, Run) if args.resume else []
-    done = {(entry.model, entry.device) for entry in before}
-    todo = [job for job in jobs if job not in done]
-    if todo:
-        warm_up(args.zoo)
-    results = each(
-        partial(one, args.zoo, args.own), todo, limits(args), lambda job, why: Run(job[0], job[1], error=why)
+    work = partial(one, args.zoo, args.own)
+    runs = measured(
+        work, jobs, args, Run, lambda run: (run.model, run.device), lambda job, why: Run(*job, 0, error=why)
     )
-    kept = written(args.out, results, Run, append=args.resume and bool(before))
-    fresh = list(progress(kept, "model", lambda entry: entry.model, len(todo)))
-    runs = {(entry.model, entry.device): entry for entry in [*before, *fresh]}
-    printed, good = lines(args.zoo, [runs[job] for job in jobs])
+    printed, good = lines(args.zoo, runs)
     print("\n".join(printed))
     return good

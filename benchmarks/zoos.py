@@ -24,6 +24,7 @@ class Zoo:
     names: Callable[[], list[str]]
     build: Callable[[str, str], Built]
     places: tuple[str, ...] = ("cpu", "meta")  # of "cpu", "meta", "report"; see ``built``
+    reference: tuple[str, ...] = ("meta", "cpu")  # where ``accuracy`` may run its models, in this order
     family: Callable[[str], str] = str  # models that are alike have one family
     sample: int | None = None  # how many a default comparison takes; None: all
     first: str = ""  # analyzed in the parent, so that its children need import nothing
@@ -43,12 +44,12 @@ ZOOS = {
     "timm": Zoo(
         lambda: zoo.names("timm"),
         lambda name, device: zoo.build(f"timm:{name}", device),
-        places=("report",), family=_timm_family, sample=100, first="resnet18",
+        places=("report",), reference=("meta",), family=_timm_family, sample=100, first="resnet18",
     ),
     "transformers": Zoo(
         lambda: zoo.names("hf"),
         lambda name, device: zoo.build(f"hf:{name}", device),
-        places=("report",), family=_transformers_family, sample=60, first="bert",
+        places=("report",), reference=("meta",), family=_transformers_family, sample=60, first="bert",
     ),
 }  # fmt: skip
 
