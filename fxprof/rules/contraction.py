@@ -181,3 +181,13 @@ def corrcoef(x: Shape, *, out: Shape) -> Cost:
 def foreach_mm(a: Any, b: Any, *, out: Any) -> Cost:
     """Lists a of (i, k), b of (k, j) -> list of (i, j): a matrix product each."""
     return sum((matmul(x, y, out=z) for x, y, z in zip(a, b, out)), Cost())
+
+
+@rule("linalg_solve_triangular")
+def solve_triangular(a: Shape, b: Shape, *, left: bool = True, unitriangular: bool = False, out: Shape) -> Cost:
+    """a (*, n, n), b (*, n, k) -> out (*, n, k); with ``left=False`` b and out (*, k, n).
+
+    By substitution: the i-th of n unknowns subtracts i products with those before it, and is divided by its
+    own coefficient unless that is one. No contraction, so no MACs: each unknown waits for the one before.
+    """
+    return arithmetic(prod(out) * (a[-1] - 1 if unitriangular else a[-1]))

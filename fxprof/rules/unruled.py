@@ -18,7 +18,7 @@ UNCOUNTED = names("""
     linalg_polar linalg_matrix_sqrth linalg_lstsq linalg_qr geqrf orgqr ormqr qr lobpcg pca_lowrank svd_lowrank
     pinverse nuclear_norm matrix_exp
     linalg_cholesky linalg_cholesky_ex cholesky cholesky_inverse cholesky_solve
-    inverse linalg_inv_ex det logdet slogdet linalg_solve linalg_solve_ex linalg_solve_triangular triangular_solve
+    inverse linalg_inv_ex det logdet slogdet linalg_solve linalg_solve_ex triangular_solve
     linalg_lu linalg_lu_factor linalg_lu_factor_ex linalg_lu_solve lu lu_solve
     linalg_ldl_factor linalg_ldl_factor_ex linalg_ldl_solve linalg_tensorinv linalg_tensorsolve
     _linalg_svd _linalg_eigh _linalg_eigvals _linalg_det _linalg_slogdet _linalg_solve_ex _lu_with_info

@@ -213,3 +213,35 @@ def test_products_that_torch_does_not_count(target: object, args: tuple[Shape, .
     make = torch.ones if target is torch.cov else meta  # torch.cov has no meta kernel
     tensors = [make(*shape) for shape in args]
     assert cost(target, *tensors).macs == macs
+
+
+def substituted(n: int, unit: bool) -> int:
+    """Count the operations of a forward substitution while solving for one right-hand side."""
+    coefficients = [[1 if unit and i == j else i + j + 1 for j in range(n)] for i in range(n)]
+    solution: list[float] = []
+    operations = 0
+    for i in range(n):
+        value = 1.0
+        for j in range(i):
+            value -= coefficients[i][j] * solution[j]
+            operations += 2
+        if not unit:
+            value /= coefficients[i][i]
+            operations += 1
+        solution.append(value)
+    return operations
+
+
+@given(shapes(0, 2), sizes, sizes, st.booleans(), st.booleans())
+def test_solve_triangular_is_a_substitution_per_column(batch: Shape, n: int, k: int, left: bool, unit: bool) -> None:
+    """Every right-hand side of every matrix costs one substitution, and no MACs."""
+    out = (*batch, n, k) if left else (*batch, k, n)
+    found = RULES["linalg_solve_triangular"]((*batch, n, n), out, left=left, unitriangular=unit, out=out)
+    assert found == Cost(flops=prod(batch) * k * substituted(n, unit))
+
+
+def test_solve_triangular_is_found_by_its_torch_name() -> None:
+    """The keyword arguments of torch.linalg.solve_triangular reach the rule."""
+    a, b = meta(5, 4, 4), meta(5, 4, 3)
+    found = cost(torch.linalg.solve_triangular, a, b, upper=False, unitriangular=True)
+    assert found == Cost(flops=5 * 3 * 12)
