@@ -170,10 +170,10 @@ def natural(text: str) -> tuple[tuple[int, int, str], ...]:
 
 @lru_cache(maxsize=65536)
 def words(text: str) -> frozenset[str]:
-    """What a name says: its words, canonical where several mean the same, fillers dropped.
+    """What a name says: its words, canonical where several mean the same, fillers and lone letters dropped.
 
-    >>> sorted(words("attention.output.LayerNorm"))
-    ['attn', 'norm', 'out']
+    >>> sorted(words("attention.output.LayerNorm")), sorted(words("s1.b2.q"))
+    (['attn', 'norm', 'out'], ['q'])
     """
     found: set[str] = set()
     for token in text.split("."):
@@ -187,7 +187,8 @@ def words(text: str) -> frozenset[str]:
             found.add(_CANONICAL[joined])
         else:
             found |= {_CANONICAL.get(part, part) for part in parts if not part.isdecimal()}
-    return frozenset(found - _FILLERS) if found - _FILLERS else frozenset(found)
+    telling = frozenset(word for word in found - _FILLERS if len(word) > 1 or word in "qkv")
+    return telling or frozenset(found)
 
 
 @lru_cache(maxsize=65536)

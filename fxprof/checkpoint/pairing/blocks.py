@@ -15,6 +15,7 @@ _DEPTHS = (1, 2, 3, 4)
 _CLOSE = 0.9  # a cut that explains nearly as much as the best, in more blocks, says more
 _ALIKE = 0.5
 _ROW = 4
+_FEW = 4  # less than one in so many
 
 Number = tuple[int, ...]
 
@@ -109,11 +110,15 @@ def _agreement(one: Counter[tuple[Signature, ...]], other: Counter[tuple[Signatu
 def _pair_families(source: Sequence[Block], target: Sequence[Block]) -> list[BlockPair]:
     ours, theirs = _families(source), _families(target)
     pairs: list[BlockPair] = []
+    doubted: set[tuple[int, str]] = set()  # what might as well have been taken, and so what is left of it
     while ours and theirs:
         chosen = _next_family(ours, theirs)
         if chosen is None:
             break
-        one, other, sure, reason = chosen
+        (one, other), reason, rivals = chosen
+        doubted.update(side for rival in rivals for side in enumerate(rival))
+        sure = not {(0, one), (1, other)} & doubted
+        reason = reason if sure else "order"
         found = _align(ours[one], theirs[other])
         # A single leaf module that is not sure is no block: it is better judged with the rest.
         found = [pair for pair in found if len(pair.source.leaves) > 1 or (sure and pair.sure)]
@@ -135,8 +140,10 @@ def _families(blocks: Iterable[Block]) -> dict[str, list[Block]]:
     return dict(found)
 
 
-def _next_family(ours: dict[str, list[Block]], theirs: dict[str, list[Block]]) -> tuple[str, str, bool, str] | None:
-    """The two families that share most; equally good rivals are told apart by name, or marked not sure."""
+def _next_family(
+    ours: dict[str, list[Block]], theirs: dict[str, list[Block]]
+) -> tuple[tuple[str, str], str, list[tuple[str, str]]] | None:
+    """The two families that share most, what told them apart from their equals, and the equals that nothing did."""
     held = [
         {name: Counter(block.signature for block in blocks) for name, blocks in side.items()} for side in (ours, theirs)
     ]
@@ -155,10 +162,7 @@ def _next_family(ours: dict[str, list[Block]], theirs: dict[str, list[Block]]) -
         pair for pair, score in scores.items()
         if pair != best and (pair[0] == best[0] or pair[1] == best[1]) and score[0] == top[0]
     ]  # fmt: skip
-    if not rivals:
-        return *best, True, ""
-    told = all(_told_apart(best, rival) for rival in rivals)
-    return *best, told, "name" if told else "order"
+    return best, "name" if rivals else "", [rival for rival in rivals if not _told_apart(best, rival)]
 
 
 def _likeness(one: str, other: str) -> int:
@@ -189,7 +193,7 @@ def _align(ours: list[Block], theirs: list[Block]) -> list[BlockPair]:
         return run
     ours_shared, theirs_shared = _common(ours, theirs)
     # Single leaf modules, as in a VGG, say little: only a long row of them is a row of layers.
-    single = all(len(block.leaves) == 1 for block in (*ours, *theirs))
+    single = all(len(block.signature) == 1 for block in (*ours_shared, *theirs_shared))
     if single and len(ours_shared) < _ROW:
         return []
     if [block.signature for block in ours_shared] == [block.signature for block in theirs_shared]:
@@ -241,14 +245,15 @@ def _overlap(one: Block, other: Block) -> float:
 
 
 def _by_number(ours: list[Block], theirs: list[Block]) -> list[BlockPair]:
-    """Other counts: equal numbers are equal layers where one side's numbers lie within the other's.
+    """Other counts: equal numbers are equal layers where one side's lie within the other's and most hold the same.
 
     Sure only when both count from the same first number; else what holds equally many of a kind is paired.
     """
     values = {block.number: block for block in theirs}
     inside = {block.number for block in ours} <= set(values) or set(values) <= {block.number for block in ours}
     fits = [(block, values[block.number]) for block in ours if block.number in values]
-    if inside and fits and all(_overlap(a, b) >= _ALIKE for a, b in fits):
+    same = sum(a.signature == b.signature for a, b in fits)
+    if inside and 2 * same >= len(fits) > 0 and all(_overlap(a, b) >= _ALIKE for a, b in fits):
         same_base = min(block.number for block in ours) == min(values)
         return [BlockPair(a, b, "number" if same_base else "order", same_base) for a, b in fits]
     return _by_kind(ours, theirs)
@@ -259,9 +264,12 @@ def _by_kind(ours: list[Block], theirs: list[Block]) -> list[BlockPair]:
     for side, blocks in enumerate((ours, theirs)):
         for block in blocks:
             kinds[block.signature][side].append(block)
+    equal = [(one, other) for one, other in kinds.values() if len(one) == len(other)]
+    # Where few find a partner, they may have it by chance; one damaged block leaves all of its kind without.
+    held = [sum(len(block.leaves) for block in side) for side in (ours, theirs)]
+    sure = _FEW * sum(len(block.leaves) for one, _ in equal for block in one) >= max(held)
     return [
-        BlockPair(a, b, "number" if len(one) > 1 else "structure")
-        for one, other in kinds.values()
-        if len(one) == len(other)
+        BlockPair(a, b, ("number" if len(one) > 1 else "structure") if sure else "order", sure)
+        for one, other in equal
         for a, b in zip(one, other)
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,6 +23,12 @@ class Known:
     kinds: Sequence[BlockType] = ()
     hints: Sequence[tuple[str, str]] = ()
     complete: bool = True  # neither side holds much that the other lacks
+    paired: frozenset[str] = frozenset()  # templates of the leaf modules in paired blocks
+
+    def allows(self, kind: BlockType, one: Local, other: Local) -> bool:
+        """Whether two may be one: what has lost its block is not made up for by what never was in one."""
+        lost = template(one) in self.paired, template(other) in self.paired
+        return not kind.whole or self.complete or lost[0] == lost[1]
 
 
 def by_hint(kind: BlockType, group: OpenClass, known: Known) -> Pairs:
@@ -85,6 +91,21 @@ def by_number(kind: BlockType, group: OpenClass, known: Known) -> Pairs:
     return list(zip(ours, theirs)) if ours and theirs else []
 
 
+def by_same_words(kind: BlockType, group: OpenClass, known: Known) -> Pairs:
+    """Names that say the same, however they put it, where no other name of either side says it."""
+    least = _KINDS if kind.whole and not known.complete else frozenset()
+    said = [
+        _unrivalled({name: _said(name) for name in names if not _said(name) <= least})
+        for names in (group.source, group.target)
+    ]
+    return sorted((said[0][key], said[1][key]) for key in said[0].keys() & said[1].keys())
+
+
+def _unrivalled(said: Mapping[Local, frozenset[str]]) -> dict[frozenset[str], Local]:
+    counts = Counter(said.values())
+    return {key: name for name, key in said.items() if counts[key] == 1}
+
+
 def by_name(kind: BlockType, group: OpenClass, known: Known) -> Pairs:
     """The words that a name shares with one candidate and with no other; numbered siblings go together."""
     if len(group.source) * len(group.target) > _LARGEST**2:
@@ -141,6 +162,7 @@ RULES: tuple[tuple[str, Callable[[BlockType, OpenClass, Known], Pairs]], ...] = 
     ("structure", by_structure),
     ("vote", by_vote),
     ("number", by_number),
+    ("name", by_same_words),
     ("name", by_name),
     ("structure", by_siblings),
     ("graph", by_graph),
@@ -165,11 +187,22 @@ def _unique(fits: Iterable[tuple[Local, Local]]) -> Pairs:
 
 
 def _ordered(names: Sequence[Local]) -> list[Local]:
-    """In the order of the numbers of one shared template, or of the roles of two norms; else empty."""
-    if len({template(name) for name in names}) == 1 and counting([numbers(name) for name in names]):
-        return sorted(names, key=numbers)
+    """In the order of the numbers of one shared template, or of the roles of norms; else empty.
+
+    >>> _ordered(["t.1.before_norm", "t.0.after_norm", "t.0.before_norm", "t.1.after_norm"])
+    ['t.0.before_norm', 't.0.after_norm', 't.1.before_norm', 't.1.after_norm']
+    """
+    placed = {_placed(name): name for name in names}
+    if len(placed) == len(names) and len(set(map(template, placed))) == 1 and counting(list(map(numbers, placed))):
+        return [placed[name] for name in sorted(placed, key=numbers)]
     roles = {role: name for name in names if (role := norm_role(name)) is not None}
     return [roles[role] for role in sorted(roles)] if len(roles) == len(names) else []
+
+
+def _placed(name: Local) -> Local:
+    """A norm that says its place has it as its number."""
+    role = norm_role(name)
+    return name if role is None else f"{name.rpartition('.')[0]}.norm{role}"
 
 
 def _clusters(names: Sequence[Local]) -> dict[str, list[Local]]:

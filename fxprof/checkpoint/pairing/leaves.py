@@ -89,49 +89,54 @@ def leaves(named: Mapping[str, tuple[Path, Shape]]) -> list[Leaf]:
 
 # -- q, k and v, separate on one side and fused on the other --------------------------------------
 
+_FUSED = ("qkv", "kv")  # the letters that libraries keep in one tensor
+
 
 def fuse(here: list[Leaf], there: list[Leaf]) -> list[Leaf]:
-    """Join q, k and v siblings into one leaf wherever the other side holds that leaf fused."""
-    triples = _triples(here)
+    """Join q, k and v siblings (or k and v) into one leaf wherever the other side holds that leaf fused."""
     wanted = Counter(leaf.signature for leaf in there)
     have = Counter(leaf.signature for leaf in here)
-    fused: dict[int, Leaf] = {}
-    gone: set[int] = set()
-    for triple in triples:
-        joined = _joined([here[index] for index in triple])
-        if joined and wanted[joined.signature] > have[joined.signature]:
-            fused[triple[0]] = joined
-            gone.update(triple)
-    kept = [leaf for index, leaf in enumerate(here) if index not in gone]
-    return sorted([*kept, *fused.values()], key=lambda leaf: natural(leaf.name))
+    gone: set[str] = set()
+    made: list[Leaf] = []
+    for letters in _FUSED:
+        for parts in _siblings(here, letters):
+            joined, rest = _joined(parts, letters)
+            if joined and wanted[joined.signature] > have[joined.signature] and not gone & {p.name for p in parts}:
+                gone.update(part.name for part in parts)
+                made += [joined, *rest]
+    return sorted([*(leaf for leaf in here if leaf.name not in gone), *made], key=lambda leaf: natural(leaf.name))
 
 
-def _triples(found: list[Leaf]) -> list[tuple[int, int, int]]:
-    groups: dict[tuple[Path, frozenset[str]], dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
-    for index, leaf in enumerate(found):
+def _siblings(found: list[Leaf], letters: str) -> list[list[Leaf]]:
+    """Leaf modules beside each other whose names differ in these letters only."""
+    groups: dict[tuple[Path, frozenset[str]], dict[str, list[Leaf]]] = defaultdict(lambda: defaultdict(list))
+    for leaf in found:
         said = words(leaf.path[-1]) if leaf.path else frozenset()
-        letter = said & {"q", "k", "v"}
+        letter = said & set(letters)
         if len(letter) == 1:
-            groups[leaf.path[:-1], frozenset(said - letter)][next(iter(letter))].append(index)
+            groups[leaf.path[:-1], frozenset(said - letter)][next(iter(letter))].append(leaf)
     return [
-        (group["q"][0], group["k"][0], group["v"][0])
+        [group[letter][0] for letter in letters]
         for group in groups.values()
-        if set(group) == {"q", "k", "v"} and all(len(indices) == 1 for indices in group.values())
+        if set(group) == set(letters) and all(len(leaves) == 1 for leaves in group.values())
     ]
 
 
-def _joined(parts: list[Leaf]) -> Leaf | None:
-    names = set(parts[0].tensors)
-    if any(set(part.tensors) != names for part in parts):
-        return None
+def _joined(parts: list[Leaf], letters: str) -> tuple[Leaf | None, list[Leaf]]:
+    """One leaf of the tensors that all parts have, and leaves of what only some have: k often has no bias."""
+    names = set.intersection(*(set(part.tensors) for part in parts))
     tensors: dict[str, Tensor] = {}
     for leaf in names:
         these = [part.tensors[leaf] for part in parts]
         shapes = tuple(tensor.shapes[0] for tensor in these)
         if any(not shape or shape[1:] != shapes[0][1:] or tensor.flipped for shape, tensor in zip(shapes, these)):
-            return None
+            return None, []
         tensors[leaf] = Tensor(tuple(tensor.keys[0] for tensor in these), shapes)
-    return Leaf((*parts[0].path[:-1], "qkv"), tensors, min(part.rank for part in parts))
+    if not tensors:
+        return None, []
+    own = [(part, {name: part.tensors[name] for name in part.tensors if name not in names}) for part in parts]
+    rest = [Leaf(part.path, tensors, part.rank) for part, tensors in own if tensors]
+    return Leaf((*parts[0].path[:-1], letters), tensors, min(part.rank for part in parts)), rest
 
 
 # -- weights stored (in, out) ----------------------------------------------------------------------

@@ -46,10 +46,9 @@ def _comparable(one: Leaf, other: Leaf) -> bool:
 
 
 def _adaptable(one: Leaf, other: Leaf) -> bool:
-    return all(
-        _shape(a.shapes) == _shape(b.shapes) or adaptation(b.keys[0], _shape(b.shapes), _shape(a.shapes))
-        for a, b in tensor_pairs(one, other)
-    )
+    """Whether an adaptation explains every difference; where there is none, stronger evidence has found too little."""
+    pairs = [(a, b) for a, b in tensor_pairs(one, other) if _shape(a.shapes) != _shape(b.shapes)]
+    return bool(pairs) and all(adaptation(b.keys[0], _shape(b.shapes), _shape(a.shapes)) for a, b in pairs)
 
 
 def _shape(shapes: tuple[Shape, ...]) -> Shape:

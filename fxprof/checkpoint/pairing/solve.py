@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fxprof.checkpoint.names import natural
+from fxprof.checkpoint.names import natural, template
 from fxprof.checkpoint.pairing.blocks import pair_blocks
 from fxprof.checkpoint.pairing.evidence import RULES, Known
 from fxprof.checkpoint.pairing.leaves import Leaf
@@ -57,7 +57,7 @@ def solve(source: Sequence[Leaf], target: Sequence[Leaf], clues: Clues) -> Solut
         [leaf for leaf in target if leaf.name not in paired[1]],
     )
     kinds = [*block_types(blocks), whole_type(*rest)]
-    known = Known(kinds, clues.hints, _complete(*rest))
+    known = Known(kinds, clues.hints, _complete(*rest), frozenset(template(name) for side in paired for name in side))
     for loose in (False, True):
         for kind in kinds:
             with_feeds(kind, clues.feeds)
@@ -85,6 +85,8 @@ def _propagate(kinds: Sequence[BlockType], known: Known) -> None:
             for kind in kinds:
                 for group in kind.classes:
                     for one, other in rule(kind, group, known) if group.decidable else ():
+                        if reason != "user" and not known.allows(kind, one, other):
+                            continue
                         kind.decide(group, Choice(one, other, _reason(reason, group), group.sure))
                         moved = True
             if moved:
