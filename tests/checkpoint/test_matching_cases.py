@@ -72,6 +72,107 @@ def test_q_k_and_v_are_fused_in_the_models_order_whatever_the_checkpoints():
     assert not plan.missing_keys and not plan.unexpected_keys
 
 
+def test_k_without_a_bias_is_fused_and_the_other_biases_find_theirs():
+    """BEiT, Swin V2: one matrix for q, k and v on one side, and biases of q and v only on both."""
+
+    def apart(number):
+        made = block(number)
+        return {key: shape for key, shape in made.items() if not key.endswith("key.bias")}
+
+    def together(number):
+        at = f"blocks.{number}.attn"
+        made = {key: shape for key, shape in fused_block(number).items() if not key.endswith("qkv.bias")}
+        return {**made, f"{at}.q_bias": (4,), f"{at}.v_bias": (4,)}
+
+    plan = plan_of(layers(3, apart), layers(3, together))
+
+    assert len(found(plan)["blocks.1.attn.qkv.weight"]) == 3
+    assert found(plan)["blocks.1.attn.q_bias"] == "encoder.layer.1.attention.query.bias"
+    assert found(plan)["blocks.1.attn.v_bias"] == "encoder.layer.1.attention.value.bias"
+    assert not plan.missing_keys and not plan.unexpected_keys and not plan.ambiguous
+    back = plan_of(layers(3, together), layers(3, apart))
+    assert back.matches and {match.how for match in back.matches if match.target.endswith("key.weight")} == {"qkv[1/3]"}
+
+
+def test_k_and_v_are_fused_beside_q():
+    """PVT: q for itself, k and v in one matrix, both ways."""
+
+    def together(number):
+        at = f"blocks.{number}"
+        made = {key: shape for key, shape in fused_block(number).items() if ".qkv." not in key}
+        return {**made, **linear(f"{at}.attn.q", 4), **linear(f"{at}.attn.kv", 8)}
+
+    plan = plan_of(layers(3, block), layers(3, together))
+    back = plan_of(layers(3, together), layers(3, block))
+
+    assert found(plan)["blocks.2.attn.kv.bias"] == tuple(
+        f"encoder.layer.2.attention.{part}.bias" for part in ("key", "value")
+    )
+    assert found(plan)["blocks.2.attn.q.weight"] == "encoder.layer.2.attention.query.weight"
+    split = {entry.target: entry.how for entry in back.matches if entry.source == "blocks.0.attn.kv.weight"}
+    assert split == {
+        "encoder.layer.0.attention.key.weight": "qkv[0/2]", "encoder.layer.0.attention.value.weight": "qkv[1/2]",
+    }  # fmt: skip
+    assert not plan.missing_keys and not back.missing_keys
+
+
+def test_norms_of_nested_layers_go_by_their_words_and_numbers():
+    """A row of transformer layers inside a block: before and after of one library are 1 and 2 of the other."""
+
+    def mine(number):
+        inner = [norm(f"stages.{number}.t.{i}.norm{j}") for i in (0, 1, 2) for j in (1, 2)]
+        outer = [linear(f"stages.{number}.{part}", rows) for part, rows in zip(("first", "mid", "last"), (3, 5, 7))]
+        tensors = (*inner, *outer, norm(f"stages.{number}.norm"))
+        return {key: shape for part in tensors for key, shape in part.items()}
+
+    def theirs(number):
+        inner = [norm(f"enc.{number}.t.layer.{i}.layernorm_{word}") for i in (0, 1, 2) for word in ("after", "before")]
+        outer = [linear(f"enc.{number}.{part}", rows) for part, rows in zip(("in", "up", "down"), (3, 5, 7))]
+        tensors = (norm(f"enc.{number}.layernorm"), *inner, *outer)
+        return {key: shape for part in tensors for key, shape in part.items()}
+
+    plan = plan_of(layers(2, theirs), layers(2, mine))
+
+    assert found(plan)["stages.1.t.2.norm1.weight"] == "enc.1.t.layer.2.layernorm_before.weight"
+    assert found(plan)["stages.0.t.0.norm2.bias"] == "enc.0.t.layer.0.layernorm_after.bias"
+    assert found(plan)["stages.1.norm.weight"] == "enc.1.layernorm.weight"
+    assert not plan.ambiguous
+
+
+def test_what_lost_its_block_is_not_taken_from_elsewhere():
+    """A layer is missing in the checkpoint, whose pooling head happens to hold a tensor of the same words and shape."""
+    source = {key: shape for key, shape in layers(4, block).items() if ".layer.1." not in key}
+    source |= {**linear("head.attention.in_proj", 12), **linear("head.probe", 4, 1)}
+    target = {**layers(4, fused_block), **linear("pool.q", 4), **linear("pool.kv", 8)}
+
+    plan = plan_of(source, target)
+
+    assert "blocks.1.attn.qkv.weight" not in found(plan)
+    assert found(plan)["blocks.2.attn.proj.weight"] == "encoder.layer.2.attention.output.dense.weight"
+
+
+def test_a_second_tower_fills_no_gaps():
+    """Two copies of one model: what nothing tells apart is not sure, nor is what is left of either."""
+
+    def theirs(number):
+        at = f"trunk.block{number}"
+        return {**linear(f"{at}.f.a.0", 4), **norm(f"{at}.f.a.1"), **linear(f"{at}.proj.0", 4), **norm(f"{at}.proj.1")}
+
+    def mine(number):
+        at = f"stages.{number}"
+        return {
+            **linear(f"{at}.layer.0.conv", 4), **norm(f"{at}.layer.0.norm"),
+            **linear(f"{at}.shortcut.conv", 4), **norm(f"{at}.shortcut.norm"),
+        }  # fmt: skip
+
+    one = layers(3, theirs)
+    plan = plan_of({**one, **{f"tower.{key}": shape for key, shape in one.items()}}, layers(3, mine))
+
+    wrong = {target: source for target, source in found(plan).items() if ("shortcut" in target) != ("proj" in source)}
+    assert not wrong
+    assert not any(source.startswith("tower.") for source in found(plan).values())
+
+
 def test_a_fused_tensor_is_split_by_rows():
     """Each of q, k and v says which block of rows is its own."""
     plan = plan_of(layers(3, fused_block), layers(3, block))

@@ -26,9 +26,15 @@ class Known:
     paired: frozenset[str] = frozenset()  # templates of the leaf modules in paired blocks
 
     def allows(self, kind: BlockType, one: Local, other: Local) -> bool:
-        """Whether two may be one: what has lost its block is not made up for by what never was in one."""
+        """Whether two may be one: outside blocks, where either side lacks much, names must mostly say the same.
+
+        Nor is what has lost its block made up for by what never was in one.
+        """
+        if not kind.whole or self.complete:
+            return True
         lost = template(one) in self.paired, template(other) in self.paired
-        return not kind.whole or self.complete or lost[0] == lost[1]
+        said = words(one) - _KINDS, words(other) - _KINDS
+        return lost[0] == lost[1] and 2 * len(said[0] & said[1]) > min(map(len, said))
 
 
 def by_hint(kind: BlockType, group: OpenClass, known: Known) -> Pairs:
@@ -44,10 +50,7 @@ def by_structure(kind: BlockType, group: OpenClass, known: Known) -> Pairs:
     """One member on each side: nothing else has the shape."""
     if len(group.source) != 1 or len(group.target) != 1:
         return []
-    one, other = group.source[0], group.target[0]
-    if kind.whole and not known.complete and not (words(one) & words(other)) - _KINDS:
-        return []
-    return [(one, other)]
+    return [(group.source[0], group.target[0])]
 
 
 def by_vote(kind: BlockType, group: OpenClass, known: Known) -> Pairs:
@@ -93,17 +96,13 @@ def by_number(kind: BlockType, group: OpenClass, known: Known) -> Pairs:
 
 def by_same_words(kind: BlockType, group: OpenClass, known: Known) -> Pairs:
     """Names that say the same, however they put it, where no other name of either side says it."""
-    least = _KINDS if kind.whole and not known.complete else frozenset()
-    said = [
-        _unrivalled({name: _said(name) for name in names if not _said(name) <= least})
-        for names in (group.source, group.target)
-    ]
-    return sorted((said[0][key], said[1][key]) for key in said[0].keys() & said[1].keys())
+    ours, theirs = _unrivalled(group.source), _unrivalled(group.target)
+    return sorted((ours[said], theirs[said]) for said in ours.keys() & theirs.keys())
 
 
-def _unrivalled(said: Mapping[Local, frozenset[str]]) -> dict[frozenset[str], Local]:
-    counts = Counter(said.values())
-    return {key: name for name, key in said.items() if counts[key] == 1}
+def _unrivalled(names: Sequence[Local]) -> dict[frozenset[str], Local]:
+    counts = Counter(map(_said, names))
+    return {_said(name): name for name in names if counts[_said(name)] == 1}
 
 
 def by_name(kind: BlockType, group: OpenClass, known: Known) -> Pairs:
