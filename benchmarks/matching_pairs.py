@@ -15,7 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from benchmarks.matching_nets import Bert, MetaLlama, NanoGPT
+
 Make = Callable[[], nn.Module]
+_LIBRARIES = {"tv": "torchvision", "timm": "timm", "hf": "transformers"}
 
 
 @dataclass(frozen=True)
@@ -67,167 +70,15 @@ def timm(name: str, classes: int = 10, **options: Any) -> Make:
 
 
 def hf(config: str, model: str, **options: Any) -> Make:
-    """A transformers model from a config."""
-
-    def make() -> nn.Module:
-        library = importlib.import_module("transformers")
-        return getattr(library, model)(getattr(library, config)(num_labels=10, **options))
-
-    return make
-
-
-def hf_bare(config: str, model: str, **options: Any) -> Make:
-    """A transformers model without labels."""
+    """A transformers model from a config: of ten classes, where it classifies."""
+    if model.endswith(("ImageClassification", "WithTeacher")):
+        options["num_labels"] = 10
 
     def make() -> nn.Module:
         library = importlib.import_module("transformers")
         return getattr(library, model)(getattr(library, config)(**options))
 
     return make
-
-
-# -- plain torch ---------------------------------------------------------------------------------
-
-
-class Bert(nn.Module):
-    """BERT's encoder on torch's own layers."""
-
-    def __init__(self, depth: int = 3, dim: int = 32, heads: int = 4, wide: int = 64, vocab: int = 50) -> None:
-        super().__init__()
-        self.tok = nn.Embedding(vocab, dim)
-        self.pos = nn.Embedding(40, dim)
-        self.seg = nn.Embedding(2, dim)
-        self.ln = nn.LayerNorm(dim)
-        layer = nn.TransformerEncoderLayer(dim, heads, wide, 0.0, "gelu", batch_first=True)
-        self.encoder = nn.TransformerEncoder(layer, depth, enable_nested_tensor=False)
-
-    def forward(self, ids: Tensor) -> Tensor:
-        """Return the last hidden states."""
-        places = torch.arange(ids.shape[1], device=ids.device)
-        return self.encoder(self.ln(self.tok(ids) + self.pos(places) + self.seg(torch.zeros_like(ids))))
-
-
-class _Attention(nn.Module):
-    def __init__(self, dim: int, heads: int) -> None:
-        super().__init__()
-        self.c_attn = nn.Linear(dim, 3 * dim)
-        self.c_proj = nn.Linear(dim, dim)
-        self.heads = heads
-
-    def forward(self, x: Tensor) -> Tensor:
-        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self.c_attn(x).chunk(3, -1))
-        y = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
-        return self.c_proj(y.transpose(1, 2).flatten(2))
-
-
-class _MLP(nn.Module):
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.c_fc = nn.Linear(dim, 4 * dim)
-        self.c_proj = nn.Linear(4 * dim, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.c_proj(nn.functional.gelu(self.c_fc(x), approximate="tanh"))
-
-
-class _Block(nn.Module):
-    def __init__(self, dim: int, heads: int) -> None:
-        super().__init__()
-        self.ln_1 = nn.LayerNorm(dim)
-        self.attn = _Attention(dim, heads)
-        self.ln_2 = nn.LayerNorm(dim)
-        self.mlp = _MLP(dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attn(self.ln_1(x))
-        return x + self.mlp(self.ln_2(x))
-
-
-class NanoGPT(nn.Module):
-    """The names of nanoGPT."""
-
-    def __init__(self, depth: int = 3, dim: int = 32, heads: int = 4, vocab: int = 50, context: int = 40) -> None:
-        super().__init__()
-        self.transformer = nn.ModuleDict(
-            {
-                "wte": nn.Embedding(vocab, dim),
-                "wpe": nn.Embedding(context, dim),
-                "h": nn.ModuleList(_Block(dim, heads) for _ in range(depth)),
-                "ln_f": nn.LayerNorm(dim),
-            }
-        )
-        self.lm_head = nn.Linear(dim, vocab, bias=False)
-        self.transformer["wte"].weight = self.lm_head.weight
-
-    def forward(self, ids: Tensor) -> Tensor:
-        """Return the logits."""
-        parts = self.transformer
-        x = parts["wte"](ids) + parts["wpe"](torch.arange(ids.shape[1], device=ids.device))
-        for block in parts["h"].children():
-            x = block(x)
-        return self.lm_head(parts["ln_f"](x))
-
-
-class _MetaAttention(nn.Module):
-    def __init__(self, dim: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.wq, self.wk, self.wv, self.wo = (nn.Linear(dim, dim, bias=False) for _ in range(4))
-
-    def forward(self, x: Tensor) -> Tensor:
-        q, k, v = (w(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for w in (self.wq, self.wk, self.wv))
-        y = nn.functional.scaled_dot_product_attention(_rotate(q), _rotate(k), v, is_causal=True)
-        return self.wo(y.transpose(1, 2).flatten(2))
-
-
-def _rotate(x: Tensor) -> Tensor:
-    """Rotary embedding on neighbouring pairs, as Meta's code has it."""
-    length, size = x.shape[-2:]
-    rates = 10000.0 ** (-torch.arange(0, size, 2, device=x.device) / size)
-    angles = torch.outer(torch.arange(length, device=x.device), rates)
-    even, odd = x[..., 0::2], x[..., 1::2]
-    cos, sin = angles.cos(), angles.sin()
-    return torch.stack((even * cos - odd * sin, even * sin + odd * cos), -1).flatten(-2)
-
-
-class _MetaFeedForward(nn.Module):
-    def __init__(self, dim: int, wide: int) -> None:
-        super().__init__()
-        self.w1, self.w2, self.w3 = (nn.Linear(*size, bias=False) for size in ((dim, wide), (wide, dim), (dim, wide)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.w2(nn.functional.silu(self.w1(x)) * self.w3(x))
-
-
-class _MetaBlock(nn.Module):
-    def __init__(self, dim: int, heads: int, wide: int) -> None:
-        super().__init__()
-        self.attention = _MetaAttention(dim, heads)
-        self.feed_forward = _MetaFeedForward(dim, wide)
-        self.attention_norm = nn.RMSNorm(dim, 1e-5)
-        self.ffn_norm = nn.RMSNorm(dim, 1e-5)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attention(self.attention_norm(x))
-        return x + self.feed_forward(self.ffn_norm(x))
-
-
-class MetaLlama(nn.Module):
-    """The names of Meta's Llama."""
-
-    def __init__(self, depth: int = 3, dim: int = 32, heads: int = 4, wide: int = 96, vocab: int = 50) -> None:
-        super().__init__()
-        self.tok_embeddings = nn.Embedding(vocab, dim)
-        self.layers = nn.ModuleList(_MetaBlock(dim, heads, wide) for _ in range(depth))
-        self.norm = nn.RMSNorm(dim, 1e-5)
-        self.output = nn.Linear(dim, vocab, bias=False)
-
-    def forward(self, ids: Tensor) -> Tensor:
-        """Return the logits."""
-        x = self.tok_embeddings(ids)
-        for layer in self.layers:
-            x = layer(x)
-        return self.output(self.norm(x))
 
 
 def ids() -> Tensor:
@@ -240,39 +91,151 @@ def picture(size: int) -> Callable[[], Tensor]:
     return lambda: torch.randn(2, 3, size, size)
 
 
-_TEXT = {"vocab_size": 50, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4}
-_BERT = hf_bare("BertConfig", "BertModel", **_TEXT, intermediate_size=64, max_position_embeddings=40, hidden_act="gelu")
-_GPT2 = hf_bare("GPT2Config", "GPT2LMHeadModel", vocab_size=50, n_positions=40, n_embd=32, n_layer=3, n_head=4)
-_LLAMA = hf_bare(
-    "LlamaConfig", "LlamaForCausalLM", **_TEXT, intermediate_size=96, rms_norm_eps=1e-5, tie_word_embeddings=False
-)
-
-# -- the list ------------------------------------------------------------------------------------
-
-_BASIC = {"embedding_size": 64, "hidden_sizes": [64, 128, 256, 512], "depths": [2, 2, 2, 2], "layer_type": "basic"}
-_RESNET = {
-    "tv": lambda depth: tv(f"resnet{depth}"),
-    "timm": lambda depth: timm(f"resnet{depth}"),
-    "hf": lambda depth: hf("ResNetConfig", "ResNetForImageClassification", **(_BASIC if depth == 18 else {})),
-}
-_VIT = {"hidden_size": 96, "num_hidden_layers": 6, "num_attention_heads": 4, "intermediate_size": 384}
-
-
 def _tv_vit() -> nn.Module:
     library = importlib.import_module("torchvision.models")
     return library.VisionTransformer(64, 16, 6, 4, 96, 384, num_classes=10)
 
 
-def _same(name: str, one: str, other: str, makers: Mapping[str, Make], **options: Any) -> Pair:
-    needs = tuple({"tv": "torchvision", "timm": "timm", "hf": "transformers"}[side] for side in (one, other))
-    return Pair(f"{name} {one}->{other}", makers[one], makers[other], needs, **options)
+# -- one architecture in several libraries -------------------------------------------------------
 
+_HF_VIT = {"hidden_size": 96, "num_attention_heads": 4, "intermediate_size": 384, "image_size": 64, "patch_size": 16}
+_HF_VIT4 = {**_HF_VIT, "num_hidden_layers": 4}
+_TIMM_VIT4 = {"img_size": 64, "embed_dim": 96, "depth": 4, "num_heads": 4}
+_BASIC = {"embedding_size": 64, "hidden_sizes": [64, 128, 256, 512], "depths": [2, 2, 2, 2], "layer_type": "basic"}
 
-def _each(name: str, makers: Mapping[str, Make], *ways: str, **options: Any) -> list[Pair]:
-    sides = [way.partition(">") for way in ways]
-    return [_same(name, one, other, makers, **options) for one, _, other in sides]
+# Name -> the size of its pictures, the ways to go, and its maker in each library; cheapest families first.
+_FAMILIES: dict[str, tuple[int, str, dict[str, Make]]] = {
+    "resnet18": (64, "tv>timm tv>hf hf>tv timm>hf", {
+        "tv": tv("resnet18"), "timm": timm("resnet18"),
+        "hf": hf("ResNetConfig", "ResNetForImageClassification", **_BASIC),
+    }),
+    "resnet50": (64, "tv>hf hf>timm", {
+        "tv": tv("resnet50"), "timm": timm("resnet50"), "hf": hf("ResNetConfig", "ResNetForImageClassification"),
+    }),
+    "resnext50": (64, "tv>timm", {"tv": tv("resnext50_32x4d"), "timm": timm("resnext50_32x4d")}),
+    "bit_r50": (64, "hf>timm timm>hf", {
+        "timm": timm("resnetv2_50x1_bit"), "hf": hf("BitConfig", "BitForImageClassification", global_padding=None),
+    }),
+    "vit": (64, "tv>timm timm>tv tv>hf hf>timm hf>tv timm>hf", {
+        "tv": _tv_vit, "timm": timm("vit_tiny_patch16_224", img_size=64, embed_dim=96, depth=6, num_heads=4),
+        "hf": hf("ViTConfig", "ViTForImageClassification", **_HF_VIT, num_hidden_layers=6, hidden_act="gelu"),
+    }),
+    "deit_distilled": (64, "hf>timm timm>hf", {
+        "timm": timm("deit_tiny_distilled_patch16_224", **_TIMM_VIT4),
+        "hf": hf("DeiTConfig", "DeiTForImageClassificationWithTeacher", **_HF_VIT4),
+    }),
+    "beit": (64, "hf>timm timm>hf", {
+        "timm": timm("beit_base_patch16_224", **_TIMM_VIT4),
+        "hf": hf("BeitConfig", "BeitForImageClassification", **_HF_VIT4, use_relative_position_bias=True,
+                 use_mean_pooling=True, layer_scale_init_value=0.1),
+    }),
+    "clip_vision": (64, "hf>timm timm>hf", {
+        "timm": timm("vit_base_patch16_clip_224", classes=0, **_TIMM_VIT4),
+        "hf": hf("CLIPVisionConfig", "CLIPVisionModel", **_HF_VIT4, hidden_act="gelu"),
+    }),
+    "siglip_vision": (64, "hf>timm timm>hf", {
+        "timm": timm("vit_base_patch16_siglip_224", classes=0, **_TIMM_VIT4),
+        "hf": hf("SiglipVisionConfig", "SiglipVisionModel", **_HF_VIT4, hidden_act="gelu"),
+    }),
+    "ijepa": (64, "hf>timm", {
+        "timm": timm("vit_tiny_patch16_224", classes=0, class_token=False, global_pool="", **_TIMM_VIT4),
+        "hf": hf("IJepaConfig", "IJepaModel", **_HF_VIT4, hidden_act="gelu", add_pooling_layer=False),
+    }),
+    "dinov2": (56, "hf>timm timm>hf", {
+        "timm": timm("vit_small_patch14_dinov2", img_size=56, depth=4, classes=0),
+        "hf": hf("Dinov2Config", "Dinov2Model", hidden_size=384, num_hidden_layers=4, num_attention_heads=6,
+                 image_size=56, patch_size=14),
+    }),
+    "swin_t": (224, "tv>timm timm>tv hf>timm timm>hf", {
+        "tv": tv("swin_t"), "timm": timm("swin_tiny_patch4_window7_224"),
+        "hf": hf("SwinConfig", "SwinForImageClassification"),
+    }),
+    "swin_v2_t": (256, "hf>timm timm>hf", {
+        "timm": timm("swinv2_tiny_window8_256"),
+        "hf": hf("Swinv2Config", "Swinv2ForImageClassification", image_size=256, window_size=8, embed_dim=96,
+                 depths=[2, 2, 6, 2], num_heads=[3, 6, 12, 24]),
+    }),
+    "pvt_v2_b0": (64, "hf>timm timm>hf", {
+        "timm": timm("pvt_v2_b0"),
+        "hf": hf("PvtV2Config", "PvtV2ForImageClassification", hidden_sizes=[32, 64, 160, 256], depths=[2, 2, 2, 2],
+                 num_attention_heads=[1, 2, 5, 8], mlp_ratios=[8, 8, 4, 4], sr_ratios=[8, 4, 2, 1]),
+    }),
+    "hiera_t": (224, "hf>timm timm>hf", {
+        "timm": timm("hiera_tiny_224"),
+        "hf": hf("HieraConfig", "HieraForImageClassification", depths=[1, 2, 7, 2]),
+    }),
+    "levit_128s": (224, "hf>timm timm>hf", {
+        "timm": timm("levit_128s"),
+        "hf": hf("LevitConfig", "LevitForImageClassificationWithTeacher", hidden_sizes=[128, 256, 384],
+                 num_attention_heads=[4, 6, 8], depths=[2, 3, 4], key_dim=[16, 16, 16]),
+    }),
+    "focalnet_t": (224, "hf>timm timm>hf", {
+        "timm": timm("focalnet_tiny_srf"),
+        "hf": hf("FocalNetConfig", "FocalNetForImageClassification", depths=[2, 2, 6, 2], focal_levels=[2, 2, 2, 2],
+                 focal_windows=[3, 3, 3, 3]),
+    }),
+    "convnext_tiny": (64, "tv>timm timm>tv hf>timm hf>tv tv>hf", {
+        "tv": tv("convnext_tiny"), "timm": timm("convnext_tiny"),
+        "hf": hf("ConvNextConfig", "ConvNextForImageClassification"),
+    }),
+    "convnextv2": (64, "hf>timm timm>hf", {
+        "timm": timm("convnextv2_atto"),
+        "hf": hf("ConvNextV2Config", "ConvNextV2ForImageClassification", depths=[2, 2, 6, 2],
+                 hidden_sizes=[40, 80, 160, 320]),
+    }),
+    "efficientnet_b0": (64, "tv>timm timm>tv", {"tv": tv("efficientnet_b0"), "timm": timm("efficientnet_b0")}),
+    "efficientnet_v2_s": (64, "tv>timm timm>tv", {"tv": tv("efficientnet_v2_s"), "timm": timm("efficientnetv2_s")}),
+    "tf_efficientnet_b0": (64, "hf>timm timm>hf", {
+        "timm": timm("tf_efficientnet_b0"),
+        "hf": hf("EfficientNetConfig", "EfficientNetForImageClassification", image_size=64, hidden_dim=1280,
+                 width_coefficient=1.0, depth_coefficient=1.0, dropout_rate=0.2),
+    }),
+    "mobilenet_v1": (64, "hf>timm timm>hf", {
+        "timm": timm("mobilenetv1_100"),
+        "hf": hf("MobileNetV1Config", "MobileNetV1ForImageClassification", tf_padding=False, image_size=64),
+    }),
+    "mobilenet_v2": (64, "tv>timm timm>tv hf>timm tv>hf", {
+        "tv": tv("mobilenet_v2"), "timm": timm("mobilenetv2_100"),
+        "hf": hf("MobileNetV2Config", "MobileNetV2ForImageClassification", tf_padding=False),
+    }),
+    "mobilenet_v3_large": (64, "tv>timm timm>tv", {
+        "tv": tv("mobilenet_v3_large"), "timm": timm("mobilenetv3_large_100"),
+    }),
+    "mobilenet_v3_small": (64, "tv>timm", {"tv": tv("mobilenet_v3_small"), "timm": timm("mobilenetv3_small_100")}),
+    "mobilevit_xxs": (64, "hf>timm timm>hf", {
+        "timm": timm("mobilevit_xxs"),
+        "hf": hf("MobileViTConfig", "MobileViTForImageClassification", hidden_sizes=[64, 80, 96], expand_ratio=2.0,
+                 neck_hidden_sizes=[16, 16, 24, 48, 64, 80, 320], image_size=64),
+    }),
+    "mobilevitv2_050": (64, "hf>timm timm>hf", {
+        "timm": timm("mobilevitv2_050"),
+        "hf": hf("MobileViTV2Config", "MobileViTV2ForImageClassification", width_multiplier=0.5, image_size=64),
+    }),
+    "regnet_x_400mf": (64, "tv>timm timm>tv hf>timm tv>hf", {
+        "tv": tv("regnet_x_400mf"), "timm": timm("regnetx_004_tv"),
+        "hf": hf("RegNetConfig", "RegNetForImageClassification", embedding_size=32, hidden_sizes=[32, 64, 160, 400],
+                 depths=[1, 2, 7, 12], groups_width=16, layer_type="x"),
+    }),
+    "regnet_y_400mf": (64, "tv>timm timm>tv hf>timm tv>hf", {
+        "tv": tv("regnet_y_400mf"), "timm": timm("regnety_004"),
+        "hf": hf("RegNetConfig", "RegNetForImageClassification", embedding_size=32, hidden_sizes=[48, 104, 208, 440],
+                 depths=[1, 3, 6, 6], groups_width=8, layer_type="y"),
+    }),
+    "mnasnet1_0": (64, "tv>timm timm>tv", {"tv": tv("mnasnet1_0"), "timm": timm("mnasnet_100")}),
+    "inception_v3": (128, "tv>timm timm>tv", {
+        "tv": tv("inception_v3", aux_logits=False, init_weights=False), "timm": timm("inception_v3"),
+    }),
+    "vgg11_bn": (224, "tv>timm timm>tv", {"tv": tv("vgg11_bn"), "timm": timm("vgg11_bn")}),
+}  # fmt: skip
 
+# -- texts, and names of no installed library ----------------------------------------------------
 
+_TEXT = {"vocab_size": 50, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4}
+_BERT = hf("BertConfig", "BertModel", **_TEXT, intermediate_size=64, max_position_embeddings=40, hidden_act="gelu")
+_GPT2 = hf("GPT2Config", "GPT2LMHeadModel", vocab_size=50, n_positions=40, n_embd=32, n_layer=3, n_head=4)
+_LLAMA = hf(
+    "LlamaConfig", "LlamaForCausalLM", **_TEXT, intermediate_size=96, rms_norm_eps=1e-5, tie_word_embeddings=False
+)
 _D2 = {
     r"^conv1\.": "stem.conv1.", r"^bn1\.": "stem.conv1.norm.",
     r"^layer(\d)\.": lambda found: f"res{int(found[1]) + 1}.", r"\.bn(\d)\.": r".conv\1.norm.",
@@ -289,83 +252,29 @@ _OPENAI_CLIP = {
     r"^pos_embed": "positional_embedding", r"^cls_token": "class_embedding", r"^head": "proj",
 }  # fmt: skip
 _OLD_DENSENET = {r"(norm|conv)([12])\.": r"\1.\2."}
+_OTHERS = (
+    Pair("resnet50 detectron2->tv", tv("resnet50"), tv("resnet50"), ("torchvision",), rename_keys=_D2),
+    Pair("vit openai-clip->timm", _FAMILIES["vit"][2]["timm"], _FAMILIES["vit"][2]["timm"], ("timm",),
+         rename_keys=_OPENAI_CLIP),
+    Pair("swin_t mm->tv", _FAMILIES["swin_t"][2]["timm"], tv("swin_t"), ("timm", "torchvision"), picture(224),
+         rename_keys=_MMSWIN),
+    Pair("densenet121 old->tv", tv("densenet121"), tv("densenet121"), ("torchvision",), rename_keys=_OLD_DENSENET),
+    Pair("bert hf->torch", _BERT, Bert, ("transformers",), ids),
+    Pair("bert torch->hf", Bert, _BERT, ("transformers",), ids),
+    Pair("gpt2 hf->nanogpt", _GPT2, NanoGPT, ("transformers",), ids, ("transpose",)),
+    Pair("gpt2 nanogpt->hf", NanoGPT, _GPT2, ("transformers",), ids, ("transpose",)),
+    Pair("llama meta->hf", MetaLlama, _LLAMA, ("transformers",), ids, ("rope",)),
+)  # fmt: skip
 
 
 def pairs() -> list[Pair]:
-    """Every pair, cheapest families first."""
-    resnet = {18: {k: make(18) for k, make in _RESNET.items()}, 50: {k: make(50) for k, make in _RESNET.items()}}
-    vit = {
-        "tv": _tv_vit,
-        "timm": timm("vit_tiny_patch16_224", img_size=64, embed_dim=96, depth=6, num_heads=4),
-        "hf": hf("ViTConfig", "ViTForImageClassification", **_VIT, image_size=64, hidden_act="gelu"),
-    }
-    swin = {
-        "tv": tv("swin_t"),
-        "timm": timm("swin_tiny_patch4_window7_224"),
-        "hf": hf("SwinConfig", "SwinForImageClassification"),
-    }
-    convnext = {
-        "tv": tv("convnext_tiny"),
-        "timm": timm("convnext_tiny"),
-        "hf": hf("ConvNextConfig", "ConvNextForImageClassification"),
-    }
-    efficient = {"tv": tv("efficientnet_b0"), "timm": timm("efficientnet_b0")}
-    tf_efficient = {
-        "timm": timm("tf_efficientnet_b0"),
-        "hf": hf("EfficientNetConfig", "EfficientNetForImageClassification", image_size=64, hidden_dim=1280,
-                 width_coefficient=1.0, depth_coefficient=1.0, dropout_rate=0.2),
-    }  # fmt: skip
-    mobile2 = {
-        "tv": tv("mobilenet_v2"),
-        "timm": timm("mobilenetv2_100"),
-        "hf": hf("MobileNetV2Config", "MobileNetV2ForImageClassification", tf_padding=False),
-    }
-    mobile3 = {"tv": tv("mobilenet_v3_large"), "timm": timm("mobilenetv3_large_100")}
-    mobile3s = {"tv": tv("mobilenet_v3_small"), "timm": timm("mobilenetv3_small_100")}
-    regnet = {
-        "tv": tv("regnet_y_400mf"),
-        "timm": timm("regnety_004"),
-        "hf": hf("RegNetConfig", "RegNetForImageClassification", embedding_size=32, hidden_sizes=[48, 104, 208, 440],
-                 depths=[1, 3, 6, 6], groups_width=8, layer_type="y"),
-    }  # fmt: skip
-    mnas = {"tv": tv("mnasnet1_0"), "timm": timm("mnasnet_100")}
-    vgg = {"tv": tv("vgg11_bn"), "timm": timm("vgg11_bn")}
-    dinov2 = {
-        "timm": timm("vit_small_patch14_dinov2", img_size=56, depth=4, classes=0),
-        "hf": hf_bare("Dinov2Config", "Dinov2Model", hidden_size=384, num_hidden_layers=4,
-                 num_attention_heads=6, image_size=56, patch_size=14),
-    }  # fmt: skip
-    convnext2 = {
-        "timm": timm("convnextv2_atto"),
-        "hf": hf("ConvNextV2Config", "ConvNextV2ForImageClassification", depths=[2, 2, 6, 2],
-                 hidden_sizes=[40, 80, 160, 320]),
-    }  # fmt: skip
-    return [
-        *_each("resnet18", resnet[18], "tv>timm", "tv>hf", "hf>tv", "timm>hf"),
-        *_each("resnet50", resnet[50], "tv>hf", "hf>timm"),
-        Pair("resnet50 detectron2->tv", tv("resnet50"), tv("resnet50"), ("torchvision",), rename_keys=_D2),
-        *_each("vit", vit, "tv>timm", "timm>tv", "tv>hf", "hf>timm", "hf>tv", "timm>hf"),
-        Pair("vit openai-clip->timm", vit["timm"], vit["timm"], ("timm",), rename_keys=_OPENAI_CLIP),
-        *_each("swin_t", swin, "tv>timm", "timm>tv", "hf>timm", "timm>hf", inputs=picture(224)),
-        Pair("swin_t mm->tv", swin["timm"], swin["tv"], ("timm", "torchvision"), picture(224), rename_keys=_MMSWIN),
-        *_each("convnext_tiny", convnext, "tv>timm", "timm>tv", "hf>timm", "hf>tv", "tv>hf"),
-        *_each("efficientnet_b0", efficient, "tv>timm", "timm>tv"),
-        *_each("tf_efficientnet_b0", tf_efficient, "hf>timm", "timm>hf"),
-        *_each("mobilenet_v2", mobile2, "tv>timm", "timm>tv", "hf>timm", "tv>hf"),
-        *_each("mobilenet_v3_large", mobile3, "tv>timm", "timm>tv"),
-        *_each("mobilenet_v3_small", mobile3s, "tv>timm"),
-        *_each("regnet_y_400mf", regnet, "tv>timm", "timm>tv", "hf>timm", "tv>hf"),
-        *_each("mnasnet1_0", mnas, "tv>timm", "timm>tv"),
-        *_each("vgg11_bn", vgg, "tv>timm", "timm>tv", inputs=picture(224)),
-        *_each("dinov2", dinov2, "hf>timm", "timm>hf", inputs=picture(56)),
-        *_each("convnextv2", convnext2, "hf>timm", "timm>hf"),
-        Pair("densenet121 old->tv", tv("densenet121"), tv("densenet121"), ("torchvision",), rename_keys=_OLD_DENSENET),
-        Pair("bert hf->torch", _BERT, Bert, ("transformers",), ids),
-        Pair("bert torch->hf", Bert, _BERT, ("transformers",), ids),
-        Pair("gpt2 hf->nanogpt", _GPT2, NanoGPT, ("transformers",), ids, ("transpose",)),
-        Pair("gpt2 nanogpt->hf", NanoGPT, _GPT2, ("transformers",), ids, ("transpose",)),
-        Pair("llama meta->hf", MetaLlama, _LLAMA, ("transformers",), ids, ("rope",)),
+    """Every pair."""
+    found = [
+        Pair(f"{name} {one}->{other}", makers[one], makers[other], (_LIBRARIES[one], _LIBRARIES[other]), picture(size))
+        for name, (size, ways, makers) in _FAMILIES.items()
+        for one, _, other in (way.partition(">") for way in ways.split())
     ]
+    return [*found, *_OTHERS]
 
 
 def renamed(state: Mapping[str, Tensor], rules: Mapping[str, Any]) -> dict[str, Tensor]:
