@@ -21,7 +21,7 @@ from fxprof.checkpoint.matching import match as make_plan
 from fxprof.checkpoint.plan import Match, Plan
 from fxprof.checkpoint.reading import Checkpoint, read
 from fxprof.checkpoint.result import Change, Result
-from fxprof.errors import CheckpointError
+from fxprof.errors import CheckpointError, InputError
 from fxprof.views.text import listed
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def load(
     if strict:
         _check_strict(plan)
     if not force:
-        _check_coverage(plan, chosen=bool(tuple(include) or tuple(exclude)))
+        _check_coverage(plan, chosen=bool(include or exclude))
     checkpoint.verify({name for match in plan.matches for name in match.sources})
     draft = _draft(model, model_tensors, plan, checkpoint, force)
     follow = None
@@ -116,6 +116,8 @@ def _sure(plan: Plan) -> Plan:
 
 
 def _check_plan(plan: Plan, model_tensors: Mapping[str, Tensor], specs: Mapping[str, Any]) -> None:
+    if not isinstance(plan, Plan):
+        raise InputError(f"plan= must be a Plan from match or Plan.from_dict, got {type(plan).__name__}")
     names = [match.target for match in plan.matches]
     if twice := sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []:
         raise CheckpointError(f"the plan must name each tensor of the model once, got {listed(twice)} twice")

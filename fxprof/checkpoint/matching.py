@@ -109,10 +109,18 @@ def match_names(
 def _options(prefix: object, adapt: str | Sequence[str]) -> frozenset[str]:
     if not isinstance(prefix, str):
         raise InputError(f"prefix must be 'auto', '' or a prefix of the names, got {prefix!r}")
-    names = (adapt,) if isinstance(adapt, str) else tuple(adapt)
+    names = _texts("adapt", adapt)
     if unknown := [name for name in names if name not in ADAPTATIONS]:
         raise InputError(f"adapt must be of {', '.join(ADAPTATIONS)}; got {unknown[0]!r}")
     return frozenset((*names, *DEFAULT_ADAPT))
+
+
+def _texts(option: str, given: object) -> tuple[str, ...]:
+    """An option that is one text or several."""
+    found = (given,) if isinstance(given, str) else tuple(given) if isinstance(given, Iterable) else (given,)
+    if wrong := [text for text in found if not isinstance(text, str)]:
+        raise InputError(f"{option} must be a text or several, got {wrong[0]!r}")
+    return found
 
 
 # -- names -----------------------------------------------------------------------------------------
@@ -235,8 +243,7 @@ def _list_candidates(candidates: Mapping[str, Sequence[Leaf]], theirs: Sequence[
 
 
 def _chosen(target: Target, include: str | Sequence[str], exclude: str | Sequence[str]) -> set[str]:
-    wanted = (include,) if isinstance(include, str) else tuple(include)
-    unwanted = (exclude,) if isinstance(exclude, str) else tuple(exclude)
+    wanted, unwanted = _texts("include", include), _texts("exclude", exclude)
     for globs in (wanted, unwanted):
         for glob in globs:
             if not any(fnmatchcase(name, glob) for name in target.shapes):

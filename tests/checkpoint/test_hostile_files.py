@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -363,6 +364,21 @@ def test_deep_container_does_not_overflow(levels: int, tmp_path: Path) -> None:
     files.rezip(path, lambda name, data: [(name, pickle if name.endswith(".pkl") else data, STORED)])
     with pytest.raises(CheckpointError, match="must hold a dict of tensors by name"):
         read(path)
+
+
+def test_tar_archives_are_told_apart(tmp_path: Path) -> None:
+    """torch's first format needs code to be read; any other tar has to be unpacked, and a damaged one said so."""
+    inside = files.write_zip(files.tensors(), tmp_path)
+    for names, said in ((("net.pth",), "unpack it first"), (("sys_info", "pickle", "tensors", "storages"), "trust=")):
+        with tarfile.open(tmp_path / "net.tar", "w") as archive:
+            for name in names:
+                archive.add(inside, name)
+        with pytest.raises(CheckpointError, match=f"tar.*{said}"):
+            read(tmp_path / "net.tar")
+    data = (tmp_path / "net.tar").read_bytes()
+    (tmp_path / "net.tar").write_bytes(data[:100] + b"\xff" * 100 + data[200:])
+    with pytest.raises(CheckpointError, match="damaged tar"):
+        read(tmp_path / "net.tar")
 
 
 def test_names_that_move_the_cursor_reach_no_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ from torch import nn
 
 from fxprof.checkpoint.loading import load
 from fxprof.checkpoint.plan import Match, Plan
-from fxprof.errors import CheckpointError
+from fxprof.errors import CheckpointError, InputError
 from tests.checkpoint.nets import Net, made, same, snapshot, unchanged
 
 # -- refusals: one sentence, the model as it was -----------------------------------------------
@@ -122,7 +122,20 @@ def test_a_plan_that_does_not_fit() -> None:
     ):
         with pytest.raises(CheckpointError, match=message):
             load(model, source, plan=Plan((Match("conv1.bias", "conv1.bias", "exact"), wrong)), force=True)
+    with pytest.raises(InputError, match="plan= must be a Plan from match"):
+        load(model, source, plan={"matches": []})  # type: ignore[arg-type]
     assert unchanged(model, before)
+
+
+def test_why_little_fits_is_a_whole_sentence() -> None:
+    """The error quotes one note alone: it says another architecture, or how much nothing tells apart."""
+    layer = {"weight": torch.ones(4, 4), "bias": torch.ones(4)}
+    source = {f"{name}.{key}": value for name in ("aa", "bb", "cc", "dd") for key, value in layer.items()}
+    model = nn.ModuleDict({name: nn.Linear(4, 4) for name in ("ww", "xx", "yy", "zz")})
+    with pytest.raises(CheckpointError, match="8 of its tensors have several candidates, and nothing says which"):
+        load(model, source)
+    with pytest.raises(CheckpointError, match="the two are probably different architectures"):
+        load(nn.Conv2d(3, 4, 3), source)
 
 
 def test_poisoned_attributes() -> None:

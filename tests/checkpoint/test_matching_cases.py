@@ -500,6 +500,9 @@ def test_include_and_exclude_are_globs_over_the_models_names():
         ({"rename": lambda name: "same"}, "keep names apart"),
         ({"rename": {"fc.weight": 3}}, "names to names"),
         ({"prefix": 3}, "prefix must be"),
+        ({"include": 3}, "include must be a text or several, got 3"),
+        ({"exclude": ["fc.*", None]}, "exclude must be a text or several, got None"),
+        ({"adapt": 3}, "adapt must be a text"),
     ],
 )
 def test_options_that_cannot_be_meant_are_refused(options, said):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tarfile
+from itertools import islice
 from pathlib import Path
 
 from fxprof.checkpoint.formats.legacy import open_legacy
@@ -56,6 +58,18 @@ def in_folder(folder: Path) -> Path:
     raise InputError(f"the folder {folder} must hold one checkpoint, but it holds {held}; pass the file itself")
 
 
+def _refuse_tar(file: MappedFile) -> None:
+    """torch's first format, or an archive around files."""
+    try:
+        with tarfile.open(file.path, "r:") as archive:
+            names = {member.name for member in islice(archive, 8)}
+    except (tarfile.TarError, OSError, ValueError) as err:
+        raise CheckpointError(f"{file.path} must be a checkpoint, but it is a damaged tar archive: {err}") from err
+    if {"pickle", "storages", "tensors"} <= names:
+        raise RefusedError(f"{file.path} is in torch's first format (tar), which needs code to be read; {TRUST}")
+    raise CheckpointError(f"{file.path} must be a checkpoint, but it is a tar archive; unpack it first")
+
+
 def _open_file(file: MappedFile, trust: bool) -> Store:
     what = sniff(file)
     try:
@@ -69,7 +83,7 @@ def _open_file(file: MappedFile, trust: bool) -> Store:
         if what == "pickle":
             return open_legacy(file)
         if what == "tar":
-            raise RefusedError(f"{file.path} is in torch's first format (tar), which needs code to be read; {TRUST}")
+            _refuse_tar(file)
     except RefusedError as refused:
         if not trust:
             raise

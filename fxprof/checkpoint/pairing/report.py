@@ -76,10 +76,17 @@ def _family(plan: Plan, source: Mapping[str, Shape]) -> list[str]:
         )
     cover = plan.coverage
     if cover.model < _HALF and cover.checkpoint < _HALF and not plan.excluded:
-        why = "the two are probably different architectures" if not said and not plan.ambiguous else "see below"
+        why = "" if said else f": {_width(plan) or _unlike(plan)}"
         shares = f"{cover.model:.0%} of the model's parameters and {cover.checkpoint:.0%} of the checkpoint's"
-        said.append(f"Only {shares} would load: {_width(plan) or why}.")
+        said.append(f"Only {shares} would load{why}.")
     return said
+
+
+def _unlike(plan: Plan) -> str:
+    """Another model, unless most tensors do have candidates."""
+    if 2 * len(plan.ambiguous) < plan.coverage.model_tensors:
+        return "the two are probably different architectures"
+    return f"{len(plan.ambiguous):,} of its tensors have several candidates, and nothing says which"
 
 
 def _width(plan: Plan) -> str:
