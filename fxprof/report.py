@@ -116,7 +116,8 @@ class Report(Exports):
         Each parameter that the forward reads counts by the share of the rows that reaches it
         (``StateProfile.share``). Without routing these are the parameters that the forward reads:
         ``params - unused_params``. Where the code runs every token through every expert, and only
-        weighs the results, all of them are active; rows that pad an expert to a capacity count.
+        weighs the results, all of them are active; rows that pad an expert to a capacity count. Where rows are
+        picked outside torch (NumPy, lists of positions), what they meet counts whole.
         """
         return round(sum(p.spec.numel * Fraction(*p.share) for p in self._parameters() if p.used))
 

@@ -34,6 +34,8 @@ _REDUCES = frozenset("sum mean einsum matmul bmm".split())
 _REPEATS = frozenset(
     "repeat_interleave expand repeat unsqueeze view reshape flatten squeeze to contiguous clone".split()
 )
+_LIKE_ANOTHER = frozenset("expand_as view_as reshape_as type_as".split())
+_SLICES = frozenset("getitem select narrow split split_with_sizes chunk unbind tensor_split".split())
 _MADE = frozenset("zeros_like ones_like empty_like full_like new_zeros new_ones new_empty new_full".split())
 
 
@@ -57,7 +59,7 @@ _NONE = Choice(0, 0)
 def shares(traced: Trace, cost: Callable[[fx.Node, str], Cost | None]) -> dict[str, Fraction]:
     """The share of the rows that reaches each parameter that not all of them reach; ``cost`` counts a call."""
     names = {node: ops.op_of(node.target) for node in traced.graph.nodes if node.op in ("call_function", "call_method")}
-    if not any(name in CHOOSING or name in _GROUPED for name in names.values()):
+    if not any(name in CHOOSING or name in _GROUPED or name == "eq" for name in names.values()):
         return {}
     flow = _Flow(traced, names, cost)
     for node in traced.graph.nodes:
@@ -80,10 +82,12 @@ class _Flow:
         for node, name in names.items():
             if name in CHOOSING and (choice := _choice(node)) is not None:
                 self._decided[node] = self._decided[node.all_input_nodes[0]] = choice
+        self._decided.update(_compared(names))
         self._weights: dict[fx.Node, tuple[str, ...]] = {}  # nodes that only move parameters
         self._gathered: set[fx.Node] = set()
         self._rows: dict[fx.Node, Rows] = {}
         self._dispatched: dict[fx.Node, Fraction] = {}
+        self._parts: dict[fx.Node, dict[fx.Node, Fraction]] = {}  # which parts of a source were dispatched at all
         self._uses: dict[str, dict[fx.Node, Fraction]] = {}
         self._whole: set[str] = set()
 
@@ -91,9 +95,12 @@ class _Flow:
         """The parameters that only a part of the rows reaches, with that part."""
         for name, uses in self._uses.items():
             alternative = all(share < self._dispatched[source] for source, share in uses.items())
-            share = sum(uses.values(), Fraction())
+            share = sum((use / self._covered(source) for source, use in uses.items()), Fraction())
             if name not in self._whole and alternative and share < 1:
                 yield name, share
+
+    def _covered(self, source: fx.Node) -> Fraction:
+        return min(sum(self._parts[source].values(), Fraction()), Fraction(1))
 
     def visit(self, node: fx.Node) -> None:
         """Take one node into account, after all those that it reads."""
@@ -125,6 +132,8 @@ class _Flow:
         """Whether it follows from choices, and from nothing else that is data."""
         if node in self._decided:
             return True
+        if self._names[node] in _LIKE_ANOTHER:
+            inputs = inputs[:1]
         decided = [source in self._decided for source in inputs]
         return any(decided) and all(d or s in self._neutral for d, s in zip(decided, inputs))
 
@@ -167,13 +176,25 @@ class _Flow:
         return Rows(rows.source, rows.each * self._part(node, name, inputs))
 
     def _dispatch(self, data: fx.Node, node: fx.Node, inputs: list[fx.Node]) -> Rows:
-        source = self._origin(data, _REPEATS)
+        given = self._origin(data, _REPEATS)
+        source = self._source(given)
         each = Fraction(_numel(node), max(_numel(source), 1))
         choice = next(self._decided[s] for s in inputs if s in self._decided)
-        if choice.alternatives != _lines(source) > choice.rows > 0:  # each row is there once per choice already
-            each *= Fraction(_lines(source), choice.rows)
+        if choice.alternatives != _lines(given) > choice.rows > 0:  # each row is there once per choice already
+            each *= Fraction(_lines(given), choice.rows)
         self._dispatched[source] = self._dispatched.get(source, Fraction()) + each
         return Rows(source, each)
+
+    def _source(self, rows: fx.Node) -> fx.Node:
+        """What the rows are a part of, where the model's code takes its rows part by part."""
+        source = rows
+        while self._names.get(source) in _SLICES and len(source.all_input_nodes) == 1:
+            whole = source.all_input_nodes[0]
+            if not _is_split(whole) and _shape(whole)[-1:] != _shape(source)[-1:]:
+                break  # columns
+            source = self._origin(whole, _REPEATS)
+        self._parts.setdefault(source, {})[rows] = Fraction(_numel(rows), max(_numel(source), 1))
+        return source
 
     def _origin(self, node: fx.Node, through: frozenset[str]) -> fx.Node:
         """The rows before they were repeated."""
@@ -213,7 +234,7 @@ class _Flow:
 
     def _dispatch_by_weight(self, data: fx.Node) -> Rows:
         """Rows that were not moved: each meets the slice of a weight that was gathered, or grouped, for it."""
-        source = self._origin(data, _REPEATS | _GATHERS)
+        source = self._source(self._origin(data, _REPEATS | _GATHERS))
         rows = Rows(source, Fraction(_numel(data), max(_numel(source), 1)))
         self._dispatched[source] = self._dispatched.get(source, Fraction()) + rows.each
         return rows
@@ -242,6 +263,19 @@ def _choice(node: fx.Node) -> Choice | None:
     else:
         alternatives = next((a for a, b in zip(scores, picked) if a != b), (scores or (1,))[-1])
     return Choice(prod(scores) // max(alternatives, 1), alternatives)
+
+
+def _compared(names: Mapping[fx.Node, str]) -> dict[fx.Node, Choice]:
+    """Masks ``x == 0``, ``x == 1``, ...: a choice for each element of integers such as ids, where there are several."""
+    masks: dict[str, dict[Any, list[fx.Node]]] = {}
+    for node, name in names.items():
+        if name == "eq" and len(node.args) == 2 and isinstance(node.args[1], int) and len(node.all_input_nodes) == 1:
+            source = node.all_input_nodes[0]
+            if not _is_floating(source):  # the same numbers, also where each turn of a loop works them out again
+                same = f"{source.target} {source.args}" if source.op == "call_function" else source.name
+                masks.setdefault(same, {}).setdefault(node.args[1], []).append(node)
+    several = [found for found in masks.values() if len(found) > 1]
+    return {mask: Choice(_numel(mask), len(found)) for found in several for made in found.values() for mask in made}
 
 
 def _is_floating(node: fx.Node) -> bool:

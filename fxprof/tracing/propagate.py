@@ -221,11 +221,23 @@ class Propagator:
     def _bounded(self, call: Call) -> Any:
         module, source = self._where()
         kwargs = dict(call.kwargs)
+        if call.name == "masked_select" and len(call.values) == 2 and call.values[1].real is not None:
+            return self._selected(call)
         if call.name in TAKES_SPAN:
             kwargs["span"] = call.values[min(TAKES_SPAN[call.name], len(call.values) - 1)].known_span()
         result = SIZES[call.name](self._assumptions.given(call.name, source), *call.args, **kwargs)
         self._note_size(call.name, next(tensors_in(result)).shape[0], module, source)
         return result
+
+    def _selected(self, call: Call) -> Tensor:
+        """``x.masked_select(mask)`` with a known mask."""
+        x, mask = call.values
+        assert mask.real is not None
+        shape = torch.broadcast_shapes(x.handle.shape, mask.handle.shape)  # type: ignore[no-untyped-call]
+        found = int(mask.real.expand(shape).sum())
+        self.note_assumed(call.name, [mask])
+        _select(mask, found)
+        return torch.empty(found, dtype=x.handle.dtype, device="meta")
 
     def _note_size(self, op: str, rows: int, module: str, source: str) -> None:
         self._assumptions.note(op, "number of elements found", f"at most {rows:,}", SIZE_EFFECT, module, source)

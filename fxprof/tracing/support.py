@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from fxprof.tracing.values import Value
+from fxprof.tracing.values import Value, map_tensors
 
+_VIEWS = frozenset(
+    "__getitem__ select narrow view reshape flatten transpose t permute unsqueeze squeeze contiguous clone".split()
+)
 # Ops that only ask where a tensor is zero, given it alone or beside a zero.
 _ASKING = frozenset("nonzero argwhere where count_nonzero bool gt __gt__ ne __ne__ greater not_equal".split())
 
@@ -21,6 +25,17 @@ def scattered(name: str, args: tuple[Any, ...], values: list[Value]) -> Tensor |
     if base.real is None or index.real is None or numbers.real is not None or base.real.any():
         return None
     return torch.zeros(base.real.shape, dtype=torch.bool).scatter(args[1], index.real, True)
+
+
+def carried(
+    func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any], values: list[Value]
+) -> Tensor | None:
+    """Which elements of a view or a slice of such a table can be other than zero."""
+    if name not in _VIEWS or len(values) != 1 or values[0].real is not None or values[0].support is None:
+        return None
+    table = values[0].support
+    found = func(*map_tensors(args, lambda _: table), **kwargs)
+    return found if isinstance(found, Tensor) else None
 
 
 def asks_for_zeros(name: str, args: tuple[Any, ...], values: list[Value]) -> bool:

@@ -29,7 +29,7 @@ from fxprof.tracing.propagate import RANDOM, Call, Propagator
 from fxprof.tracing.repeats import Sight, recall, remember, sight
 from fxprof.tracing.spans import Span, span_of
 from fxprof.tracing.store import Store
-from fxprof.tracing.support import scattered
+from fxprof.tracing.support import carried, scattered
 from fxprof.tracing.values import Value, map_tensors, tensors_in
 
 
@@ -131,6 +131,8 @@ class Tracer(TorchFunctionMode):
         self._check_index(names.index_argument(func, name, args, kwargs), name)
         result = self._propagator.run(Call(func, name, args, kwargs, values, self.values.__getitem__))
         support = scattered(name, args, values)
+        if support is None:
+            support = carried(func, name, args, kwargs, values)
         facts = self._facts(values)
         opaque = is_opaque(name)
         changed = written_arguments(func, args, kwargs) if opaque else []

@@ -205,11 +205,54 @@ class Dense(Experts):
         return torch.stack([each(x) * gates[:, i : i + 1] for i, each in enumerate(self.experts)]).sum(0)
 
 
+class SparseColumns(Experts):
+    """A column of the gates says which tokens an expert gets."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weights, chosen = self.choose(x)
+        gates = torch.zeros(x.shape[0], EXPERTS, dtype=x.dtype, device=x.device).scatter_(-1, chosen, weights)
+        out = torch.zeros_like(x)
+        for index, each in enumerate(self.experts):
+            token = gates[:, index].nonzero().squeeze(-1)
+            out.index_add_(0, token, each(x[token]) * gates[token, index, None])
+        return out
+
+
+class MaskedScatter(Experts):
+    """Elements selected by an expanded mask, and scattered back."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weights, chosen = self.choose(x)
+        out = torch.zeros_like(x)
+        for rank in range(CHOSEN):
+            for index, each in enumerate(self.experts):
+                mask = (chosen[:, rank : rank + 1] == index).expand_as(x)
+                rows = each(x.masked_select(mask).view(-1, WIDTH))
+                out = out + torch.zeros_like(x).masked_scatter(mask, rows) * weights[:, rank : rank + 1]
+        return out
+
+
+class InParts(Experts):
+    """One half of the tokens after the other, as sequences of a batch are."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        outs = []
+        for part in x.view(2, -1, WIDTH):
+            weights, chosen = self.choose(part)
+            out = torch.zeros_like(part)
+            for index, each in enumerate(self.experts):
+                token, rank = torch.where(chosen == index)
+                out.index_put_((token,), each(part[token]) * weights[token, rank, None], accumulate=True)
+            outs.append(out)
+        return torch.cat(outs)
+
+
 # Exact in total whatever the data, one expert for each choice.
 EXACT: dict[str, type[Any]] = {
     made.__name__: made
     for made in (
         Where, AnyMask, SkipsEmpty, SparseDispatcher, SortedSlices, Bincount, GatheredWeights, ExpertChoice,
+        SparseColumns, MaskedScatter, InParts,
         *((Grouped,) if hasattr(torch, "_grouped_mm") else ()),  # from torch 2.7 on
     )
 }  # fmt: skip

@@ -114,6 +114,23 @@ def test_without_routing_what_the_forward_reads_is_active() -> None:
     assert "Active parameters" in str(report)  # as it differs from all of them
 
 
+def test_ids_that_choose_an_expert_route_too() -> None:
+    """Hash layers know their rows from the ids; a token still meets one expert of three."""
+
+    def forward(self: Any, x: Tensor, ids: Tensor) -> Tensor:
+        out = torch.zeros_like(x)
+        for index, each in enumerate(self.experts):
+            mask = ids % 3 == index
+            out[mask] = each(x[mask])
+        return out
+
+    model = module(forward, experts=nn.ModuleList(experts.expert() for _ in range(3)))
+    report = fxprof.analyze(model, (TOKENS, WIDTH), torch.arange(TOKENS))
+
+    assert (report.macs, report.exact) == (TOKENS * EXPERT, True)
+    assert report.active_params == EXPERT
+
+
 class Pooled(nn.Module):
     """Two layers of experts with residuals between a stem and a head that sees one token."""
 
