@@ -135,7 +135,9 @@ class OpProfile:
     @property
     def allocated(self) -> tuple[TensorSpec, ...]:
         """The outputs that take new memory: neither views nor in-place results."""
-        return tuple(spec for spec, owner in zip(self.outputs, self.memory) if owner.split(":")[0] == self.name)
+        own = self.name
+        found = [s for s, owner in zip(self.outputs, self.memory) if owner == own or owner.partition(":")[0] == own]
+        return tuple(found)
 
     @property
     def activations(self) -> int:

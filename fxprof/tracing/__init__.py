@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from threading import RLock
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx, nn
@@ -27,8 +27,7 @@ _ONE_AT_A_TIME = RLock()
 _ATTEMPTS = 16  # how many branches on data may turn out to be the wrong guess
 
 
-@dataclass(frozen=True)
-class CallRecord:
+class CallRecord(NamedTuple):
     """One call of a module: its positional tensors and those it returned; ``key`` as in ``nn_module_stack``."""
 
     path: str

@@ -58,7 +58,8 @@ def totals(report: Report) -> list[tuple[str, str, str, str]]:
     """Every total: what it is, in full, for people, and a remark."""
     state = f"trainable {grouped(report.trainable_params)}, unused {grouped(report.unused_params)}"
     used = grouped(report.active_params), short(report.active_params)
-    active = [("Active parameters", *used, "used by one token")] if report.active_params != report.params else []
+    routed = report.active_params != report.params - report.unused_params
+    active = [("Active parameters", *used, "used by one token")] if routed else []
     return [
         ("Parameters", grouped(report.params), short(report.params), state),
         *active,
