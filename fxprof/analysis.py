@@ -348,7 +348,7 @@ def _state(traced: Trace, shares: Mapping[str, Fraction]) -> dict[str, list[Stat
         for name, tensor in entries.items():
             spec = spec_of(tensor.shape, tensor.dtype)
             trainable = kind == "parameter" and tensor.requires_grad
-            share = shares.get(name, Fraction(1)).as_integer_ratio()
+            share = shares[name].as_integer_ratio() if name in shares else (1, 1)
             entry = StateProfile(name, spec, kind, trainable, name in traced.attributes, share)
             found.setdefault(name.rpartition(".")[0], []).append(entry)
     return found

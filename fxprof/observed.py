@@ -72,9 +72,12 @@ def bases(kind: Any) -> tuple[str, ...]:
 def weights(module: nn.Module) -> tuple[Weight, ...]:
     """The parameters a module holds itself."""
     own = module._parameters.items()
-    return tuple(
-        [Weight(name, tuple(tensor.shape), tensor.requires_grad) for name, tensor in own if tensor is not None]
-    )
+    return tuple([_weight(name, tensor.shape, tensor.requires_grad) for name, tensor in own if tensor is not None])
+
+
+@lru_cache(maxsize=4096)
+def _weight(name: str, shape: tuple[int, ...], trainable: bool) -> Weight:
+    return Weight(name, tuple(shape), trainable)
 
 
 def hyperparameters(module: nn.Module) -> Attributes:

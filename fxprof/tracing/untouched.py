@@ -77,7 +77,7 @@ class _Snapshot:
             if container:
                 container.clear()
         for found, saved in self._dicts:
-            if not (_same(found, saved) and _same(found.values(), saved.values())):
+            if not (_same(found.values(), saved.values()) and list(found) == list(saved)):
                 found.clear()
                 found.update(saved)
         for container, items in self._others:
