@@ -20,7 +20,7 @@ _REPEATS = 5
 
 def run(model: str, *, cold: bool) -> pstats.Stats:
     """Profile a few analyses of one model; ``cold`` forgets what is remembered between them."""
-    from fxprof import analysis
+    from fxprof import costs
     from fxprof.tracing import repeats
 
     built = zoo.build(model)
@@ -29,7 +29,7 @@ def run(model: str, *, cold: bool) -> pstats.Stats:
     for _ in range(_REPEATS):
         if cold:
             repeats._seen.clear()
-            analysis._CALLS.clear()
+            costs._CALLS.clear()
         profile.enable()
         fxprof.analyze(built.model, *built.inputs, kwargs=built.kwargs)
         profile.disable()

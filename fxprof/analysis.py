@@ -5,34 +5,25 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from fractions import Fraction
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import fx, nn
 from torch.fx.passes.shape_prop import TensorMetadata
 
-from fxprof import binding, observed, ops, routing
-from fxprof.decompose import decompose
+from fxprof import contents, observed, routing
+from fxprof.costs import Rule, cost_of, described, shapes, specs
 from fxprof.errors import UncountedError
-from fxprof.records import Attributes
-from fxprof.report import Cost, ModuleInfo, OpProfile, Report, StateProfile, TensorSpec
+from fxprof.report import Cost, OpProfile, Report
 from fxprof.rules import RULES, free
 from fxprof.tracing import Trace, record
-from fxprof.tracing.layouts import spec_of
-from fxprof.tracing.repeats import Seen
 from fxprof.training import backward_cost, grad_call_cost, is_grad_call, needs_gradient
 from fxprof.version import __version__
-
-Rule = Callable[..., Cost]
-
-# These read only as many elements of their table as they return.
-_LOOKUPS = frozenset(["embedding", "index_select", "gather", "take", "take_along_dim", "index"])
 
 
 def analyze(
@@ -93,7 +84,7 @@ def _analyzed(traced: Trace, rules: Mapping[str, Rule], training: bool, name: st
         name=name or type(traced.model.model).__name__,
         inputs=traced.inputs,
         ops=counted,
-        modules=tuple(_modules(traced, shares)),
+        modules=tuple(contents.modules(traced, shares)),
         bounds=tuple(replace(bound, source=_shortened(bound.source)) for bound in traced.bounds),
         outputs=tuple(node.name for node in _output(traced.graph).all_input_nodes),
         training=training,
@@ -126,7 +117,7 @@ def _profiles(traced: Trace, rules: Mapping[str, Rule], training: bool) -> Itera
             memory.introduce(meta.get("storage"), "")
         elif "tensor_meta" in meta:  # the rest only takes inputs apart or puts the output together
             producers = node.all_input_nodes
-            call = _call(node, producers, rules)
+            call = described(node, producers, rules)
             owners, fresh = memory.owners(node.name, meta.get("storage"))
             cost = costs[node] = grad_call_cost(node, costs, shapes) if is_grad_call(node) else call.cost
             if cost is not None and node in needing:
@@ -146,49 +137,6 @@ def _profiles(traced: Trace, rules: Mapping[str, Rule], training: bool) -> Itera
                 call.called,
                 call.attributes,
             )
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """What is the same for all calls of one function on tensors laid out alike."""
-
-    op: str
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    cost: Cost | None
-    bytes: int  # read and written
-    called: str
-    attributes: Attributes
-    rule: Rule | None
-
-
-_CALLS: dict[Seen, _Call] = {}  # of all analyses
-_LIMIT = 1 << 15
-
-
-def _call(node: fx.Node, producers: list[fx.Node], rules: Mapping[str, Rule]) -> _Call:
-    """Describe a call; those that the tracer found alike only once."""
-    seen = node.meta.get("seen")
-    if seen is None or seen.tensors != len(producers):  # x + x has one input, x + y has two
-        return _described(node, producers, rules)
-    call = _CALLS.get(seen)
-    if call is None or rules.get(call.op) is not call.rule:
-        call = _described(node, producers, rules)
-        if call.rule is not None:  # else its cost depends on the rules of what it decomposes into
-            if len(_CALLS) >= _LIMIT:
-                _CALLS.clear()
-            _CALLS[seen] = call
-    return call
-
-
-def _described(node: fx.Node, producers: list[fx.Node], rules: Mapping[str, Rule]) -> _Call:
-    op = ops.op_of(node.target)
-    inputs = tuple([spec for arg in producers for spec in specs(arg.meta.get("tensor_meta"))])
-    outputs = tuple(specs(node.meta.get("tensor_meta")))
-    return _Call(
-        op, inputs, outputs, None if is_grad_call(node) else cost_of(node, op, rules), _bytes(op, inputs, outputs),
-        observed.spelling(node.target), observed.arguments(node, op, shapes), rules.get(op),
-    )  # fmt: skip
 
 
 def _names(producers: list[fx.Node], names: Mapping[fx.Node, str]) -> tuple[str, ...]:
@@ -243,115 +191,6 @@ def _flat(item: Any) -> Iterator[int]:
             yield from _flat(part)
     elif item is not None:
         yield item
-
-
-def _bytes(op: str, inputs: Sequence[TensorSpec], outputs: tuple[TensorSpec, ...]) -> int:
-    written = sum(spec.nbytes for spec in outputs)
-    read = sum(spec.nbytes for spec in inputs)
-    if (op in _LOOKUPS or op == "getitem") and len(inputs) > 1:
-        largest = max(spec.nbytes for spec in inputs)
-        read += min(written, largest) - largest
-    elif op == "getitem":
-        read = min(read, written)
-    return read + written
-
-
-# -- costs -------------------------------------------------------------------------------------------
-
-
-def cost_of(node: fx.Node, op: str, rules: Mapping[str, Rule]) -> Cost | None:
-    """The cost of one node: its rule's; else the sum over the aten ops it decomposes into; else None."""
-    rule = rules.get(op)
-    if rule is free:
-        return Cost()
-    if rule is not None:
-        return binding.apply(
-            rule, node.target, shapes(node.args), shapes(node.kwargs), shape_of(node.meta.get("tensor_meta"))
-        )
-    total = Cost()
-    for call in decompose(node, lambda target: ops.op_of(target) in rules):
-        inner = rules.get(ops.op_of(call.target))
-        if inner is None:
-            return None
-        total += binding.apply(inner, call.target, call.args, call.kwargs, call.out)
-    return total
-
-
-def shapes(argument: Any) -> Any:
-    """An fx argument with every node replaced by the shape it carries."""
-    if isinstance(argument, fx.Node):
-        return shape_of(argument.meta.get("tensor_meta"))
-    if isinstance(argument, dict):
-        return {key: shapes(value) for key, value in argument.items()}
-    if isinstance(argument, (tuple, list)):
-        return tuple([shapes(value) for value in argument])
-    return argument
-
-
-def shape_of(meta: Any) -> Any:
-    """The shape in a ``tensor_meta`` entry, or a tuple of them."""
-    if isinstance(meta, TensorMetadata):
-        return tuple(meta.shape)
-    if isinstance(meta, dict):
-        return tuple(shape_of(item) for item in meta.values())
-    if isinstance(meta, (tuple, list)):
-        return tuple([shape_of(item) for item in meta])
-    return None
-
-
-def specs(meta: Any) -> Iterator[TensorSpec]:
-    """Every tensor in a ``tensor_meta`` entry."""
-    if isinstance(meta, TensorMetadata):
-        yield spec_of(meta.shape, meta.dtype)
-    elif isinstance(meta, (tuple, list)):
-        for item in meta:
-            yield from specs(item)
-    elif isinstance(meta, dict):
-        for item in meta.values():
-            yield from specs(item)
-
-
-# -- modules -----------------------------------------------------------------------------------------
-
-
-def _modules(traced: Trace, shares: Mapping[str, Fraction]) -> Iterator[ModuleInfo]:
-    """Modules in order of first call, then the uncalled ones in registration order."""
-    every = {path: module for module, paths in traced.model.paths.items() for path in paths}
-    own = {paths[0] for paths in traced.model.paths.values()}
-    calls: dict[str, int] = {}
-    outputs: dict[str, tuple[TensorSpec, ...]] = {}
-    for call in traced.calls:
-        calls[call.path] = calls.get(call.path, 0) + 1
-        outputs.setdefault(call.path, call.outputs)
-    ran = {node.meta["module_path"] for node in traced.graph.nodes if "module_path" in node.meta}
-    state = _state(traced, shares)
-    places = observed.places(traced.model.model)
-    order = {path: position for position, path in enumerate(calls)}
-    wanted = own | set(calls) | ran
-    for path in list(wanted):
-        while path:  # a shared module's second path may have parents that are second paths too
-            path = path.rpartition(".")[0]
-            wanted.add(path)
-    for path in sorted((path for path in every if path in wanted), key=lambda p: order.get(p, len(order))):
-        module = every[path]
-        yield ModuleInfo(
-            path, type(module).__name__, calls.get(path, 0), tuple(state.get(path, ())), outputs.get(path, ()),
-            observed.bases(cast(Any, type(module))), not any(module._modules.values()), places[module],
-            traced.model.paths[module][0], observed.weights(module), observed.hyperparameters(module),
-        )  # fmt: skip
-
-
-def _state(traced: Trace, shares: Mapping[str, Fraction]) -> dict[str, list[StateProfile]]:
-    """Parameters and buffers by the module that owns them."""
-    found: dict[str, list[StateProfile]] = {}
-    for kind, entries in (("parameter", traced.model.parameters), ("buffer", traced.model.buffers)):
-        for name, tensor in entries.items():
-            spec = spec_of(tensor.shape, tensor.dtype)
-            trainable = kind == "parameter" and tensor.requires_grad
-            share = shares[name].as_integer_ratio() if name in shares else (1, 1)
-            entry = StateProfile(name, spec, kind, trainable, name in traced.attributes, share)
-            found.setdefault(name.rpartition(".")[0], []).append(entry)
-    return found
 
 
 def _inexact(report: Report) -> str:

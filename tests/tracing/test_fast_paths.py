@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import fxprof
-from fxprof import analysis
+from fxprof import costs
 from fxprof.tracing import propagate, repeats, tracer
 from fxprof.tracing.shapes import special
 from tests.tracing.made import module
@@ -29,7 +29,7 @@ def without(path: str) -> Iterator[None]:
     off: dict[str, tuple[Any, str, Any]] = {
         "calls seen before": (tracer, "recall", _nothing_seen),
         "shapes in closed form": (propagate, "SHAPES", special.SHAPES),
-        "costs of calls seen before": (analysis, "_CALLS", _Forgetful()),
+        "costs of calls seen before": (costs, "_CALLS", _Forgetful()),
         "small results": (propagate, "_NEVER_LARGER", frozenset()),
     }
     with forgotten(), mock.patch.object(*off[path]):
@@ -49,7 +49,7 @@ class _Forgetful(dict[Any, Any]):
 @contextmanager
 def forgotten() -> Iterator[None]:
     """Run the body with nothing remembered from before."""
-    with mock.patch.object(repeats, "_seen", {}), mock.patch.object(analysis, "_CALLS", {}):
+    with mock.patch.object(repeats, "_seen", {}), mock.patch.object(costs, "_CALLS", {}):
         yield
 
 
@@ -167,9 +167,9 @@ def test_equal_numbers_of_different_types_are_told_apart() -> None:
 def test_what_is_remembered_does_not_grow_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sweep over sizes forgets what it has not seen for long."""
     monkeypatch.setattr(repeats, "_LIMIT", 10)
-    monkeypatch.setattr(analysis, "_LIMIT", 10)
+    monkeypatch.setattr(costs, "_LIMIT", 10)
     with forgotten():
         for size in range(1, 30):
             fxprof.analyze(nn.Linear(4, 4), (size, 4))
         assert 0 < len(repeats._seen) <= 10
-        assert 0 < len(analysis._CALLS) <= 10
+        assert 0 < len(costs._CALLS) <= 10
