@@ -22,7 +22,7 @@ from fxprof.errors import UncountedError
 from fxprof.report import Cost, OpProfile, Report
 from fxprof.rules import RULES, free
 from fxprof.tracing import Trace, record
-from fxprof.training import backward_cost, grad_call_cost, is_grad_call, needs_gradient
+from fxprof.training import backward_cost, grad_call_cost, is_grad_call, needs_gradient, returned
 from fxprof.version import __version__
 
 
@@ -86,16 +86,11 @@ def _analyzed(traced: Trace, rules: Mapping[str, Rule], training: bool, name: st
         ops=counted,
         modules=tuple(contents.modules(traced, shares)),
         bounds=tuple(replace(bound, source=_shortened(bound.source)) for bound in traced.bounds),
-        outputs=tuple(node.name for node in _output(traced.graph).all_input_nodes),
+        outputs=tuple(node.name for node in returned(traced.graph)),
         training=training,
         versions={"fxprof": __version__, "torch": str(torch.__version__)},
         calls=tuple(observed.calls(traced.calls, traced.graph.nodes, counted)),
     )
-
-
-def _output(graph: fx.Graph) -> fx.Node:
-    output: fx.Node = graph.find_nodes(op="output")[0]
-    return output
 
 
 # -- ops ---------------------------------------------------------------------------------------------

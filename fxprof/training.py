@@ -25,8 +25,21 @@ def needs_gradient(traced: Trace) -> Set[fx.Node]:
     """
     attributes = traced.graph.find_nodes(op="get_attr")
     trainable = [n for n in attributes if getattr(traced.attributes[str(n.target)], "requires_grad", False)]
-    ends = traced.graph.find_nodes(op="output")[0].all_input_nodes
+    ends = returned(traced.graph)
     return _between(traced.graph.nodes, trainable, ends, lambda node: not node.meta.get("grad_enabled", True))
+
+
+def returned(graph: fx.Graph) -> list[fx.Node]:
+    """The tensors that a graph returns, whatever objects they are put into."""
+    found: dict[fx.Node, None] = {}
+    pending = list(graph.find_nodes(op="output"))
+    while pending:
+        for node in pending.pop(0).all_input_nodes:
+            if "tensor_meta" in node.meta or "input" in node.meta:
+                found[node] = None
+            else:
+                pending.append(node)
+    return list(found)
 
 
 def _between(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -9,9 +10,11 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+import fxprof
 from fxprof import binding, ops
 from fxprof.report import Cost, Shape
 from fxprof.rules import RULES
@@ -20,6 +23,7 @@ from tests.rules.oracle import left_to_right, meta, outputs, run, shapes, torch_
 from tests.rules.strategies import convolutions, costs, sizes, with_torch
 from tests.rules.test_attention import forward_args
 from tests.rules.test_recurrent import CELLS, KINDS, call
+from tests.tracing.made import module
 
 
 def needs_of(value: Any) -> Any:
@@ -249,3 +253,23 @@ def test_deformable_samples_are_a_factor() -> None:
 
     assert macs(True, True, True) == 2 * forward.macs
     assert macs(True, False, True) == macs(False, True, False) == forward.macs
+
+
+@dataclass
+class Answer:
+    """What some models put their results into."""
+
+    first: torch.Tensor
+    rest: tuple[torch.Tensor, ...]
+
+
+@pytest.mark.parametrize("wrap", [lambda x: x, lambda x: (x,), lambda x: {"x": x}, lambda x: Answer(x, (x * 2,))])
+def test_results_in_any_object_are_what_is_trained(wrap: Any) -> None:
+    """The loss is taken over every tensor that comes back, in tuples, dicts and dataclasses."""
+    model = module(lambda self, x: wrap(self.fc(self.stem(x))), stem=nn.Linear(4, 8), fc=nn.Linear(8, 8))
+
+    report = fxprof.analyze(model, (3, 4), training=True)
+
+    # forward, the gradients of both weights, and that of what the second layer reads
+    assert report.macs == 2 * (3 * 4 * 8) + 3 * (3 * 8 * 8)
+    assert report.outputs[0].startswith("linear")

@@ -30,7 +30,7 @@ _library.define("pair(Tensor x, int times=2) -> (Tensor, Tensor)")
 ops = torch.ops.fxprof_opaque
 
 
-@torch.library.custom_op("fxprof_opaque::python", mutates_args=())
+@torch.library.custom_op("fxprof_opaque::python", mutates_args=(), schema="(Tensor x, Tensor w) -> Tensor")
 def python_op(x: Tensor, w: Tensor) -> Tensor:
     """An op made in Python, with a fake kernel."""
     return x @ w.t()
@@ -41,7 +41,7 @@ def _(x: Tensor, w: Tensor) -> Tensor:
     return x.new_empty((x.shape[0], w.shape[0]))
 
 
-@torch.library.custom_op("fxprof_opaque::unfaked", mutates_args=())
+@torch.library.custom_op("fxprof_opaque::unfaked", mutates_args=(), schema="(Tensor x, Tensor w) -> Tensor")
 def unfaked_op(x: Tensor, w: Tensor) -> Tensor:
     """An op made in Python, without one."""
     return x @ w.t()

@@ -40,6 +40,11 @@ def _grouped_mm(
     return torch.empty(shape, dtype=out_dtype or a.dtype, device="meta")
 
 
+def _quantized(input: Tensor, *_: Any, **__: Any) -> Tensor:
+    """x (*) -> (*): floating, as newer torches leave it on the meta device."""
+    return torch.empty_like(input, device="meta")
+
+
 def _dequantized(input: Tensor) -> Tensor:
     """x (*) -> (*) in float32: quantized tensors are floating on the meta device already."""
     return torch.empty_like(input, dtype=torch.float32, device="meta")
@@ -56,6 +61,9 @@ def _quantized_rnn(
 
 
 SHAPES: dict[Any, Callable[..., Any]] = {
+    torch.quantize_per_tensor: _quantized,
+    torch.quantize_per_channel: _quantized,
+    torch.quantize_per_tensor_dynamic: _quantized,
     torch.dequantize: _dequantized,
     torch.Tensor.dequantize: _dequantized,
     torch.quantized_lstm: _quantized_rnn,
