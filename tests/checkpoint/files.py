@@ -79,7 +79,7 @@ def write_distributed(values: Any, folder: Path) -> Path:
     """A folder of torch.distributed.checkpoint."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        save_distributed(dict(values), checkpoint_id=str(folder / "dcp"), no_dist=True)
+        save_distributed(dict(values), checkpoint_id=str(folder / "dcp"))
     return folder / "dcp"
 
 

@@ -6,10 +6,10 @@ torch's own list of tensor-building functions can be called, whatever the enviro
 
 from __future__ import annotations
 
-import io
 import pickle
 import pickletools
 import warnings
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -276,6 +276,5 @@ def _names(stream: IO[bytes]) -> Iterator[tuple[str, str, str]]:
 
 
 def _full_name(module: str, name: str = "") -> str:
-    """The name that Python 3 knows it by, as the unpickler looks it up."""
-    with io.BytesIO(f"{module}\n{name}\n".encode()) as stream:
-        return ".".join(restricted._read_global_instruction(stream.readline))
+    """The name that Python 3 knows it by: a pickle of protocol 2 has Python 2's."""
+    return ".".join(NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name)))
