@@ -23,15 +23,12 @@ def rule(*names: str, shape: Callable[..., Any] | None = None) -> Callable[[F], 
             fake (meta) kernel; used in its place where it has one.
 
     The function gets the same arguments, and the shape of the result as ``out``; it returns a ``Cost``, and is
-    itself returned unchanged. Every later ``analyze`` counts by it. ``analyze(rules=...)`` counts by others.
+    itself returned unchanged. Every later ``analyze`` counts by it; ``analyze(rules=...)`` counts by others::
 
-        >>> import fxprof
-        >>> @fxprof.rule("doc::outer", shape=lambda a, b: (*a, *b))
-        ... def outer(a, b, *, out):
-        ...     '''a (n,), b (m,) -> out (n, m): one multiplication per element.'''
-        ...     return fxprof.Cost(flops=out[0] * out[1])
-        >>> outer((3,), (5,), out=(3, 5))
-        Cost(macs=0, flops=15)
+        @fxprof.rule("mylib::outer", shape=lambda a, b: (*a, *b))
+        def outer(a, b, *, out):
+            '''a (n,), b (m,) -> out (n, m): one multiplication per element.'''
+            return fxprof.Cost(flops=out[0] * out[1])
 
     Raises:
         InputError: a name is of another form, or the function cannot be a rule.

@@ -23,7 +23,7 @@ from fxprof.tracing.values import Value
 
 _LOOP_LIMIT = 64  # turns after which one frame's `while tensor:` is left
 _BRANCH_EFFECT = "what the other branch runs is not counted"
-_NUMBER_EFFECT = "the sizes and loops that it sets; an integer is taken at its largest"
+_NUMBER_EFFECT = "sizes and loops that it sets (an integer is taken at its largest), and work done outside torch"
 SIZE_EFFECT = "an upper bound: fewer elements cost less"
 
 

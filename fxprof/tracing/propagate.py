@@ -126,7 +126,8 @@ class Propagator:
         if asks_for_zeros(name, call.args, call.values):
             call = call.on_support()
         deciding = call.values[:1] if name in _AFTER_ANOTHER else call.values
-        known = name in _SHAPE_ONLY or (name not in RANDOM and all(value.real is not None for value in deciding))
+        fixed = name in RANDOM or is_opaque(name)  # never run on data
+        known = name in _SHAPE_ONLY or (not fixed and all(value.real is not None for value in deciding))
         form = None if known else SHAPES.get(call.func)
         if form is not None:  # it reads shapes only, so the model's own tensors will do
             result = form(*call.args, **on("meta", call.kwargs))

@@ -105,6 +105,13 @@ def test_an_unknown_op_is_one_uncounted_node(name: str) -> None:
     assert report.ops[-1].output == TensorSpec((4, 6), "float32")
 
 
+def test_an_op_is_not_run_on_control_data() -> None:
+    """Its result is not known, though all that it reads is: nothing of the model's own kernels runs."""
+    report = fxprof.analyze(layer(lambda x, w: x + ops.faked(torch.arange(4.0)[:, None], torch.ones(8, 1))), (4, 8))
+
+    assert [u.op for u in report.uncounted] == ["fxprof_opaque::faked"]
+
+
 def test_an_unknown_op_has_an_upper_bound() -> None:
     """Each element written from each element read, once: more than the product that it may be."""
     report = fxprof.analyze(layer(lambda x, w: ops.faked(x, w)), (4, 8))
