@@ -21,7 +21,7 @@ import torch
 from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
 from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.metadata import BytesStorageMetadata, Metadata, TensorStorageMetadata
-from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_loader import load_state_dict
 
 from fxprof.checkpoint.formats.pickled import TRUST
 from fxprof.checkpoint.formats.reason import reason
@@ -146,10 +146,10 @@ class DistributedStore:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # that it runs in a single process is meant
-                load(
-                    wanted, storage_reader=_Reader(self._folder, part), planner=_Planner(self._folder, self._trust),
-                    no_dist=True,
-                )  # fmt: skip
+                # ``load`` has no no_dist in older torch, and would wait for the other processes.
+                load_state_dict(
+                    wanted, _Reader(self._folder, part), planner=_Planner(self._folder, self._trust), no_dist=True
+                )
         except CheckpointError:
             raise
         except BaseException as err:  # torch's CheckpointException derives from BaseException
