@@ -106,6 +106,8 @@ class _Flow:
         """Take one node into account, after all those that it reads."""
         inputs = node.all_input_nodes
         name = self._names.get(node, "")
+        if "written" in node.meta:
+            self._write(node.meta["written"], inputs)
         if node.op == "get_attr":
             if str(node.target) in self._sizes:
                 self._weights[node] = (str(node.target),)
@@ -125,6 +127,17 @@ class _Flow:
             result = self._rows_out(node, name, inputs, rows)
             if result is not None:
                 self._rows[node] = result
+
+    def _write(self, target: fx.Node, inputs: list[fx.Node]) -> None:
+        """What is written into a new tensor, or into a view of it, says what it is from then on."""
+        data = [source for source in inputs if source not in self._neutral]
+        while data and target in self._neutral:
+            self._neutral.discard(target)
+            if all(source in self._decided for source in data):
+                self._decided[target] = self._decided[data[0]]
+            if not target.all_input_nodes:
+                break
+            target = target.all_input_nodes[0]
 
     # -- what a node is ----------------------------------------------------------------------------------
 

@@ -131,6 +131,22 @@ def test_ids_that_choose_an_expert_route_too() -> None:
     assert report.active_params == EXPERT
 
 
+def test_a_batch_put_together_in_new_memory_is_data() -> None:
+    """As detectors do with images: the layers behind it see all rows, though the memory was made from nothing."""
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        batch = x.new_full((TOKENS, WIDTH), 0)
+        batch[: len(x)].copy_(x)
+        found = self.body(batch)
+        labels = self.head(found).argmax(-1)
+        return torch.cat([found[labels == 0], found[labels == 1]])
+
+    model = module(forward, body=nn.Linear(WIDTH, WIDTH), head=nn.Linear(WIDTH, 2))
+    report = fxprof.analyze(model, (TOKENS // 2, WIDTH))
+
+    assert report.active_params == report.params
+
+
 class Pooled(nn.Module):
     """Two layers of experts with residuals between a stem and a head that sees one token."""
 
