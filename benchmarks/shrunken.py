@@ -35,21 +35,16 @@ def own_forward(kind: str) -> str:
     said = TOO_LARGE
     for rules in (_SMALLER, _SMALLER[:1], ()):
         try:
-            model = _small(kind, rules)
-        except Exception as err:
-            said = _sentence(err)
-            continue
-        if model is None:
-            continue
-        try:
+            if (model := _small(kind, rules)) is None:
+                continue
             arguments = tensors(default_inputs(model)[0], _tensor, "cpu")
             with torch.no_grad():
                 model(**arguments)
         except Exception as err:
             if "can't allocate memory" not in str(err):
                 said = _sentence(err)
-            continue
-        return "runs"
+        else:
+            return "runs"
     return said
 
 

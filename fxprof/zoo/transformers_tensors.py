@@ -83,8 +83,9 @@ def image_size(reader: Reader) -> tuple[int, int]:
     ratios = reader.find("image", "scaled_images_ratios")
     if ratios is not None:  # the smallest copy of the image has to be a patch
         size = round(reader.find("image", "patch_size", here=True) / min(ratios))
-    if isinstance(size, int) and (windows := reader.find("image", "num_windows")) is not None:
-        window = reader.find("image", "patch_size") * windows
+    together = reader.find("image", "num_windows", "scale_factor")  # patches to a window, or merged into one
+    if isinstance(size, int) and isinstance(together, int):
+        window = reader.find("image", "patch_size", default=1) * together
         size = -(-size // window) * window
     if isinstance(size, dict):
         size = (size["height"], size["width"])
