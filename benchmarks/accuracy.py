@@ -92,6 +92,7 @@ def compared(zoo: str, model: str) -> Comparison:
 def reference_macs(zoo: str, model: str, device: str) -> int:
     """MACs by the reference, in one forward without gradients."""
     made = built(zoo, model, device)
+    made.model.requires_grad_(False)  # its module tracker stops at parameters that are passed between modules
     if device == "cpu":
         keep_all_boxes(made.model)
     args, kwargs = tensors((made.inputs, dict(made.kwargs)), lambda spec: _tensor(spec, device), device)
