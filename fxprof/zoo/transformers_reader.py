@@ -8,7 +8,7 @@ from typing import Any
 
 # Words in the names of configurations and modules that belong to a modality, the most telling first.
 _WORDS = {
-    "text": ("text", "language", "llm", "thinker", "decoder"),
+    "text": ("text", "language", "llm", "thinker"),
     "image": ("vision", "visual", "vit", "image", "perception", "backbone"),
     "audio": ("audio", "speech", "acoustic", "sound", "encoder"),
     "high_res": ("high_res",),
@@ -57,6 +57,11 @@ class Reader:
                 if name.endswith(("token_id", "token_index")):
                     found.update(item for item in (value if isinstance(value, list) else [value]) if type(item) is int)
         return found
+
+    def streams(self) -> int:
+        """How many streams of tokens are embedded together: there is a table of where each one's ids begin."""
+        tables = (table for name, table in self.model.named_buffers() if name.endswith("audio_tokens_offsets"))
+        return next((table.numel() for table in tables), 0)
 
     def first_weight(self, modality: str) -> Any:
         """The weight that meets an input of the modality first: of the first convolution or linear layer.

@@ -31,7 +31,7 @@ def _full(value: int, *shape: int) -> Any:
 
 
 def input_ids(reader: Reader, most: int = TOKENS) -> Any:
-    """(1, tokens): ordinary ids, without any that has a meaning of its own."""
+    """(1, tokens): ordinary ids, without any that has a meaning of its own; (1, tokens, streams) of text and sound."""
     import torch
 
     vocabulary = reader.find("text", "vocab_size", default=1000)
@@ -41,8 +41,8 @@ def input_ids(reader: Reader, most: int = TOKENS) -> Any:
     plain = [i for i in range(min(vocabulary, 4 * most + len(special))) if i not in special] or [0]
     length = min(most, positions if positions > 1 else most)
     ids = torch.tensor([[plain[(7 * i + 5) % len(plain)] for i in range(length)]])
-    codebooks = reader.find("text", "num_codebooks", here=True)
-    return ids if codebooks is None else ids[..., None].expand(-1, -1, codebooks + 1).clone()
+    streams = reader.streams()
+    return ids[..., None].expand(-1, -1, streams).clone() if streams else ids
 
 
 def decoder_input_ids(reader: Reader) -> Any:
