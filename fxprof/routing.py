@@ -94,10 +94,15 @@ class _Flow:
     def found(self) -> Iterator[tuple[str, Fraction]]:
         """The parameters that only a part of the rows reaches, with that part."""
         for name, uses in self._uses.items():
-            alternative = all(share < self._dispatched[source] for source, share in uses.items())
+            alternative = all(self._is_part(source, share) for source, share in uses.items())
             share = sum((use / self._covered(source) for source, use in uses.items()), Fraction())
             if name not in self._whole and alternative and share < 1:
                 yield name, share
+
+    def _is_part(self, source: fx.Node, share: Fraction) -> bool:
+        """Whether it is a part of what was dispatched, and most rows were: a few best ones picked are no routing."""
+        dispatched = self._dispatched[source]
+        return share < dispatched and 2 * dispatched >= self._covered(source)
 
     def _covered(self, source: fx.Node) -> Fraction:
         return min(sum(self._parts[source].values(), Fraction()), Fraction(1))
@@ -158,10 +163,10 @@ class _Flow:
             )
         others = [source for source in inputs if source not in self._weights and source not in self._neutral]
         index = name in ("getitem", "index_select")
-        many = index and any(_numel(source) > 1 for source in inputs[1:])
+        many = index and any(_numel(source) > 1 and source in self._decided for source in others)
         if many or inputs[0] in self._gathered:
             self._gathered.add(node)
-        return not others or index
+        return all(index and source in self._decided for source in others)
 
     # -- the flow of rows --------------------------------------------------------------------------------
 

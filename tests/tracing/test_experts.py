@@ -147,6 +147,20 @@ def test_a_batch_put_together_in_new_memory_is_data() -> None:
     assert report.active_params == report.params
 
 
+def test_tables_looked_up_by_position_are_whole() -> None:
+    """A bias per relative position serves every row, also beside masks of several values."""
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        where = torch.arange(TOKENS) % 4
+        return self.fc(x + self.table[where]) + ((where == 0) | (where == 1))[:, None]
+
+    model = module(forward, fc=nn.Linear(WIDTH, WIDTH), table=nn.Parameter(torch.ones(4, WIDTH)))
+
+    report = fxprof.analyze(model, (TOKENS, WIDTH))
+
+    assert report.active_params == report.params
+
+
 class Pooled(nn.Module):
     """Two layers of experts with residuals between a stem and a head that sees one token."""
 
