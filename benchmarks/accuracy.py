@@ -75,6 +75,10 @@ def compared(zoo: str, model: str) -> Comparison:
         made = built(zoo, model, ZOOS[zoo].places[-1])
         report = fxprof.analyze(made.model, *made.inputs, kwargs=dict(made.kwargs), name=model)
     except Exception as err:
+        try:
+            reference_macs(zoo, model, ZOOS[zoo].reference[0])
+        except Exception as other:
+            return Comparison(model, explained=f"neither runs ({_sentence(err)}; the reference: {_sentence(other)})")
         return Comparison(model, error=_sentence(err))
     uncounted = " ".join(entry.op for entry in report.uncounted)
     reasons = []
