@@ -181,7 +181,8 @@ def input_features(reader: Reader) -> Any:
     bins = reader.find("audio", *names, default=80)
     weight = reader.first_weight("audio")
     if weight is not None and weight.dim() == 2:
-        bins = weight.shape[1]
+        stacked = weight.shape[1] % bins == 0 and weight.shape[1] < 8 * bins  # a few frames at a time
+        bins = weight.shape[1] if stacked or reader.find("audio", *names) is None else bins
     if (side := reader.find("audio", "spec_size")) is not None:  # folded into a square image
         return TensorSpec((1, 1, side * side // bins, bins))
     if reader.find("audio", "n_window") is not None:
