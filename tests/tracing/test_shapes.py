@@ -209,6 +209,24 @@ def multi_head(draw: Any) -> Arguments:
     return args, {"need_weights": draw(st.booleans()), "average_attn_weights": draw(st.booleans()), "training": False}
 
 
+def recurrent(states: int) -> st.SearchStrategy[Arguments]:
+    """Layers, directions, batch first or not, as the modules call them."""
+
+    @st.composite
+    def arguments(draw: Any) -> Arguments:
+        kind = nn.LSTM if states == 2 else nn.GRU
+        options = {name: draw(st.booleans()) for name in ("bidirectional", "batch_first")}
+        net = kind(draw(sizes), draw(sizes), draw(st.integers(1, 2)), device="meta", **options)
+        x = laid_out(draw, [draw(sizes), draw(sizes), net.input_size])
+        batch = x.shape[0 if options["batch_first"] else 1]
+        layers = net.num_layers * (2 if options["bidirectional"] else 1)
+        state = [torch.empty(layers, batch, net.hidden_size, device="meta") for _ in range(states)]
+        rest = (True, net.num_layers, 0.0, False, *options.values())
+        return (x, tuple(state) if states == 2 else state[0], list(net.parameters()), *rest), {}
+
+    return arguments()
+
+
 LAWS: dict[Any, st.SearchStrategy[Arguments]] = {
     **dict.fromkeys((F.relu, F.gelu, F.silu, torch.sigmoid, F.hardswish, Tensor.rsqrt, torch.exp, Tensor.cos), one()),
     **dict.fromkeys((torch.add, Tensor.mul, Tensor.sub, torch.div, Tensor.__rsub__), two()),
@@ -217,7 +235,7 @@ LAWS: dict[Any, st.SearchStrategy[Arguments]] = {
     F.batch_norm: batch_norm(), F.layer_norm: layer_norm(), torch.matmul: matmul(), torch.bmm: bmm(),
     F.scaled_dot_product_attention: attention(), F.multi_head_attention_forward: multi_head(), torch.cat: cat(),
     Tensor.reshape: reshape(), Tensor.mean: mean(), F.adaptive_avg_pool2d: pooled(), F.embedding: embedding(),
-    Tensor.to: converted(),
+    Tensor.to: converted(), torch.lstm: recurrent(2), torch.gru: recurrent(1),
 }  # fmt: skip
 
 
