@@ -24,7 +24,7 @@ TRANSFORMERS = (
     "&vocab_size=99&num_local_experts=4",
     "swin?depths=[1,1]&num_heads=[1,1]&embed_dim=24",
     "wav2vec2?num_hidden_layers=1&hidden_size=48&num_attention_heads=4&intermediate_size=48",
-    "whisper?encoder_layers=1&decoder_layers=1&d_model=96&vocab_size=99",
+    "whisper?encoder_layers=1&decoder_layers=1&d_model=96",
 )
 
 
