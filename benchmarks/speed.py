@@ -22,7 +22,7 @@ VISION = (
     "resnet50", "mobilenet_v3_large", "efficientnet_b0", "vit_b_16", "swin_t", "convnext_tiny", "densenet121",
     "inception_v3", "regnet_y_400mf", "maxvit_t",
 )  # fmt: skip
-LANGUAGE = ("hf:llama?num_hidden_layers=16", "hf:bert", "hf:gpt2")
+LANGUAGE = ("hf:llama?hidden_size=1024&intermediate_size=2816&num_hidden_layers=16", "hf:bert", "hf:gpt2")
 
 # The most that a first analysis, and one with the same shapes again, may cost in units of another way: medians.
 FIRST = {"forward": 0.35, "flop_counter": 0.25, "fvcore": 0.05}
