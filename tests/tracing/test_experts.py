@@ -33,12 +33,10 @@ def test_every_implementation_costs_its_chosen_experts(name: str) -> None:
     assert not report.uncounted
 
 
-@pytest.mark.parametrize("name", [*experts.EXACT, "Capacity", "Dense"])
+@pytest.mark.parametrize("name", [*sorted(set(experts.EXACT) - {"Grouped"}), "Capacity", "Dense"])
 def test_the_total_is_that_of_a_run_on_data(name: str) -> None:
-    """torch's own counter, on random numbers, which route as they happen to."""
+    """torch's own counter, on random numbers, which route as they happen to; on the CPU it has no grouped product."""
     model = getattr(experts, name)()
-    if name == "Grouped":
-        pytest.skip("torch's counter does not see its grouped product on the CPU")
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(torch.randn(TOKENS, WIDTH))
 
