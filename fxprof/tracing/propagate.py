@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch.utils import _device
 
 from fxprof.tracing import opaque
 from fxprof.tracing.bounds import MASK_POSITION, SIZE_EFFECT, SIZES, TAKES_SPAN, Assumptions, size_depends_on_data
+from fxprof.tracing.calls import Call
 from fxprof.tracing.choices import Choice
 from fxprof.tracing.devices import CONVERSIONS, LITERALS, MOVES, literal, on, without_device
 from fxprof.tracing.names import written_argument
@@ -75,39 +76,6 @@ def _broadcast(tensors: Iterable[Tensor]) -> torch.Size:
     shapes = [tuple(tensor.shape) for tensor in tensors]
     rank = max(map(len, shapes), default=0)
     return torch.Size(map(max, zip(*((1,) * (rank - len(shape)) + shape for shape in shapes))))
-
-
-@dataclass(slots=True)
-class Call:
-    """One call to run: its arguments hold the tensors that the model's code holds."""
-
-    func: Callable[..., Any]
-    name: str
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    values: list[Value]
-    lookup: Callable[[Tensor], Value]
-
-    def with_tensors(self, choose: Callable[[Value], Tensor]) -> Call:
-        """The same call on other tensors."""
-
-        def chosen(tensor: Tensor) -> Tensor:
-            return choose(self.lookup(tensor))
-
-        args = map_tensors(self.args, chosen)
-        kwargs = map_tensors(self.kwargs, chosen) if self.kwargs else self.kwargs
-        return Call(self.func, self.name, args, kwargs, self.values, self.lookup)
-
-    def on_support(self) -> Call:
-        """The same call on a table that is one where its only tensor can be other than zero."""
-        table = self.values[0]
-        assert table.support is not None
-        known = Value(table.handle, real=table.support.float(), node=table.graph_node(), assumed=table.assumed)
-        return Call(self.func, self.name, self.args, self.kwargs, [known], lambda _: known)
-
-    def run(self, device: str) -> Any:
-        """Call the function."""
-        return self.func(*self.args, **on(device, self.kwargs))
 
 
 class Propagator:
