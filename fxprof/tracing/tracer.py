@@ -19,13 +19,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from fxprof.tracing import names
 from fxprof.tracing.bounds import Assumptions
+from fxprof.tracing.calls import Call
 from fxprof.tracing.choices import CHOOSING, Assumed
 from fxprof.tracing.inventory import Inventory
 from fxprof.tracing.location import run_forward, source_of, user_frame
 from fxprof.tracing.modules import ModuleStack
 from fxprof.tracing.nodes import Nodes
 from fxprof.tracing.opaque import Functions, is_opaque, opaque_name, written_arguments
-from fxprof.tracing.propagate import RANDOM, Call, Propagator
+from fxprof.tracing.propagate import RANDOM, Propagator
 from fxprof.tracing.repeats import Sight, recall, remember, sight
 from fxprof.tracing.spans import Span, span_of
 from fxprof.tracing.store import Store
