@@ -7,7 +7,7 @@ instance for replacing its call; it is set for the time of the trace on this mod
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -46,6 +46,7 @@ class ModuleStack:
     def __init__(self, names: dict[nn.Module, list[str]]) -> None:
         self.calls: list[ModuleCall] = []
         self.failed_in: Frame | None = None
+        self.forward: Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], Any] = _run_forward  # how to run one
         self._names = names
         self._behind = {module: behind for module in self._names if (behind := wrapped(module)) is not None}
         self._frames = [Frame("", "", {})]
@@ -84,7 +85,7 @@ class ModuleStack:
         self.calls.append(call)
         self._frames.append(frame)
         try:
-            result = module._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
+            result = self.forward(module, args, kwargs)
         except Exception:
             self.failed_in = self.failed_in or frame
             raise
@@ -116,6 +117,10 @@ class _Call(partial[Any]):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> None:
         return None  # a copied module is another module: it is called as usual
+
+
+def _run_forward(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return module._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
 
 
 def _tensors(item: Any) -> tuple[Tensor, ...]:

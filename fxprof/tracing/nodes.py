@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum
 from functools import lru_cache
-from types import FrameType, MethodDescriptorType, WrapperDescriptorType
+from types import MethodDescriptorType, WrapperDescriptorType
 from typing import Any
 
 import torch
@@ -70,20 +70,25 @@ class Nodes:
             return self.node("call_function", OPERATORS[name, len(args)], args, kwargs)
         return self.node("call_method", name, args, kwargs)
 
-    def node(self, kind: str, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> fx.Node:
+    def node(
+        self, kind: str, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any],
+        source: tuple[str, int] | None = None,
+    ) -> fx.Node:  # fmt: skip
         """Add a node of ``kind``, placed in the module and on the source line being run."""
-        frame = user_frame()
-        if frame is not None and code_kind(frame.f_code) == "kernel":
-            self.hidden()
+        if source is None:
+            frame = user_frame()
+            if frame is not None and code_kind(frame.f_code) == "kernel":
+                self.hidden()
+            source = source_of(frame)
         if _set_arguments is None:
-            return self._placed(self.graph.create_node(kind, target, args, kwargs), frame)
+            return self._placed(self.graph.create_node(kind, target, args, kwargs), source)
         prefix = self._prefixes.get(target)
         if prefix is None:
             prefix = self._prefixes[target] = self.graph._target_to_str(target)
         # The arguments come after: create_node would search them, and all that is in them, for symbolic sizes.
         node = self.graph.create_node(kind, target, (), {}, name=prefix)
         _set_arguments(node, args, kwargs)
-        return self._placed(node, frame)
+        return self._placed(node, source)
 
     def constant(self, item: Any) -> Any:
         """An argument that is neither a tensor nor a container, in a form that the graph's code can hold."""
@@ -113,10 +118,10 @@ class Nodes:
         self.missed_calls = True
         raise HiddenCall
 
-    def _placed(self, node: fx.Node, frame: FrameType | None) -> fx.Node:
+    def _placed(self, node: fx.Node, source: tuple[str, int]) -> fx.Node:
         current = self._modules.current
         node.meta.update(
-            nn_module_stack=current.stack, module_path=current.path, source=source_of(frame),
+            nn_module_stack=current.stack, module_path=current.path, source=source,
             grad_enabled=torch.is_grad_enabled(),
         )  # fmt: skip
         return node

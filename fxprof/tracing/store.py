@@ -38,6 +38,10 @@ class Store:
             value.real = None
         return value
 
+    def known(self, tensor: Tensor) -> Value | None:
+        """The value of a tensor that the trace has met."""
+        return self._values.get(id(tensor))
+
     def add(self, value: Value) -> Value:
         """Register a value under its handle."""
         self._values[id(value.handle)] = value

@@ -22,6 +22,7 @@ from fxprof.tracing.bounds import Assumptions
 from fxprof.tracing.calls import Call
 from fxprof.tracing.choices import CHOOSING, Assumed
 from fxprof.tracing.inventory import Inventory
+from fxprof.tracing.leaves import Leaves
 from fxprof.tracing.location import run_forward, source_of, user_frame
 from fxprof.tracing.modules import ModuleStack
 from fxprof.tracing.nodes import Nodes
@@ -61,6 +62,8 @@ class Tracer(TorchFunctionMode):
     def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run forward and return what it returned."""
         with self.modules.intercepted(), self.functions.intercepted(), self._below or nullcontext(), self:
+            if self._below is None:
+                self.modules.forward = Leaves(self.nodes, self.values, self._assumptions, self._device).call
             return run_forward(self._model, args, kwargs)
 
     def __torch_function__(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest import mock
 
@@ -16,17 +16,24 @@ from torch.nn import functional as F
 
 import fxprof
 from fxprof import costs
-from fxprof.tracing import propagate, repeats, tracer
+from fxprof.tracing import leaves, propagate, repeats, tracer
 from fxprof.tracing.shapes import special
 from tests.tracing.made import module
 
-FAST_PATHS = ("calls seen before", "shapes in closed form", "costs of calls seen before", "small results")
+FAST_PATHS = (
+    "modules seen before",
+    "calls seen before",
+    "shapes in closed form",
+    "costs of calls seen before",
+    "small results",
+)
 
 
 @contextmanager
 def without(path: str) -> Iterator[None]:
     """Run the body with one fast path switched off, and nothing remembered."""
     off: dict[str, tuple[Any, str, Any]] = {
+        "modules seen before": (leaves, "_key", lambda module: None),
         "calls seen before": (tracer, "recall", _nothing_seen),
         "shapes in closed form": (propagate, "SHAPES", special.SHAPES),
         "costs of calls seen before": (costs, "_CALLS", _Forgetful()),
@@ -49,7 +56,10 @@ class _Forgetful(dict[Any, Any]):
 @contextmanager
 def forgotten() -> Iterator[None]:
     """Run the body with nothing remembered from before."""
-    with mock.patch.object(repeats, "_seen", {}), mock.patch.object(costs, "_CALLS", {}):
+    kept = ((leaves, "_leaves"), (repeats, "_seen"), (costs, "_CALLS"))
+    with ExitStack() as stack:
+        for where, name in kept:
+            stack.enter_context(mock.patch.object(where, name, {}))
         yield
 
 
