@@ -64,21 +64,19 @@ class Leaves:
     def call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What ``module`` returns: from what is known of its like, else by running it."""
         value = self._abstract(args[0]) if len(args) == 1 and not kwargs and type(args[0]) is Tensor else None
-        key = None if value is None or torch._C._len_torch_function_stack() != self._modes else _key(module)
-        if value is None or key is None:
+        if value is None or torch._C._len_torch_function_stack() != self._modes:
             return module._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
-        key = (*key, value.layout, self._device)
-        try:
-            leaf = _leaves.get(key, _ABSENT)
-        except TypeError:  # an attribute that cannot be told from another
-            return module._call_impl(*args)  # type: ignore[no-untyped-call]
+        with torch._C.DisableTorchFunction():
+            key = _key(module, value.layout, self._device)
+            try:
+                leaf = None if key is None else _leaves.get(key, _ABSENT)
+            except TypeError:  # an attribute that cannot be told from another
+                leaf = None
+            result = self._again(leaf, module, value) if type(leaf) is Leaf else None
+        if result is not None:
+            return result
         if leaf is None:
             return module._call_impl(*args)  # type: ignore[no-untyped-call]
-        if isinstance(leaf, Leaf):
-            with torch._C.DisableTorchFunction():
-                result = self._again(leaf, module, value)
-            if result is not None:
-                return result
         return self._first(key, module, args[0], value)
 
     def _again(self, leaf: Leaf, module: nn.Module, given: Value) -> Tensor | None:
@@ -162,8 +160,8 @@ def _told_by(call: fx.Node, tensors: dict[fx.Node, Any]) -> bool:
 # -- what a class computes from ------------------------------------------------------------------------
 
 
-def _key(module: nn.Module) -> tuple[Any, ...] | None:
-    """The class of a module of torch.nn and all that its code can read of it, but its tensors; else None."""
+def _key(module: nn.Module, *of_call: Any) -> tuple[Any, ...] | None:
+    """The class of a module of torch.nn and all that its code can read, but the tensors' data; else None."""
     kind: Any = type(module)
     names = _attributes(kind, kind.forward)
     held = vars(module)
@@ -175,8 +173,9 @@ def _key(module: nn.Module) -> tuple[Any, ...] | None:
         read = tuple([tuple(item) if type(item) is list else item for item in read])
     if not _PLAIN.issuperset(types):
         return None
-    missing = tuple([t is None for tensors in (held["_parameters"], held["_buffers"]) for t in tensors.values()])
-    return kind, read, types, missing, torch.get_default_dtype()
+    shapes = [tensor if tensor is None else tensor.shape for tensor in held["_parameters"].values()]
+    shapes += [tensor if tensor is None else tensor.shape for tensor in held["_buffers"].values()]
+    return kind, read, types, *shapes, *of_call, torch.get_default_dtype()
 
 
 @lru_cache(maxsize=512)

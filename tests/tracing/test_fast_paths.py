@@ -33,7 +33,7 @@ FAST_PATHS = (
 def without(path: str) -> Iterator[None]:
     """Run the body with one fast path switched off, and nothing remembered."""
     off: dict[str, tuple[Any, str, Any]] = {
-        "modules seen before": (leaves, "_key", lambda module: None),
+        "modules seen before": (leaves, "_key", lambda *_: None),
         "calls seen before": (tracer, "recall", _nothing_seen),
         "shapes in closed form": (propagate, "SHAPES", special.SHAPES),
         "costs of calls seen before": (costs, "_CALLS", _Forgetful()),
