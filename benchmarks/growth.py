@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -102,7 +101,7 @@ VIEWS: dict[str, Callable[[Report], Any]] = {
     "table": str,
     "table by node": lambda report: table.render(report, by="node"),
     "JSON": lambda report: report.to_json(),
-    "JSON and back": lambda report: Report.from_dict(json.loads(report.to_json())),
+    "JSON and back": lambda report: Report.from_json(report.to_json()),
     "CSV": lambda report: report.to_csv(),
     "markdown": lambda report: report.to_markdown(),
     "DOT": lambda report: report.to_dot(),

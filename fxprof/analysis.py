@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +17,7 @@ from torch.fx.passes.shape_prop import TensorMetadata
 from fxprof import contents, observed, routing
 from fxprof.costs import Rule, cost_of, described, shapes, specs
 from fxprof.errors import UncountedError
+from fxprof.garbage import no_garbage_collection
 from fxprof.report import Cost, OpProfile, Report
 from fxprof.rules import RULES, free
 from fxprof.tracing import Trace, record
@@ -63,18 +62,6 @@ def analyze(
     if strict and not report.exact:
         raise UncountedError(_inexact(report))
     return report
-
-
-@contextmanager
-def no_garbage_collection() -> Iterator[None]:
-    """Run the body without searches for cycles: there are none to find among so many new objects."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _analyzed(traced: Trace, rules: Mapping[str, Rule], training: bool, name: str | None) -> Report:

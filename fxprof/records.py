@@ -55,6 +55,16 @@ class Cost:
     __rmul__ = __mul__
 
 
+def total(costs: Iterable[Cost | None]) -> Cost:
+    """The sum of costs, those of ops without a rule left out."""
+    macs = flops = 0
+    for cost in costs:
+        if cost is not None:
+            macs += cost.macs
+            flops += cost.flops
+    return Cost(macs=macs, flops=flops)
+
+
 @dataclass(frozen=True, slots=True, init=False)
 class TensorSpec:
     """A tensor without its data: ``TensorSpec((1, 128), torch.int64)``.
@@ -276,12 +286,12 @@ class ModuleProfile:
     @cached_property
     def own_cost(self) -> Cost:
         """Cost of the ops that this module runs itself."""
-        return sum((op.cost for op in self.ops if op.cost), Cost())
+        return total(op.cost for op in self.ops)
 
     @cached_property
     def cost(self) -> Cost:
         """Cost of this module and everything below it."""
-        return sum((child.cost for child in self.children), self.own_cost)
+        return total([self.own_cost, *[child.cost for child in self.children]]) if self.children else self.own_cost
 
     @property
     def macs(self) -> int:
@@ -293,30 +303,45 @@ class ModuleProfile:
         """FLOPs, children included."""
         return self.cost.flops
 
-    @property
+    @cached_property
     def own_params(self) -> int:
         """Elements of the parameters registered on this module itself."""
-        return sum(s.spec.numel for s in self.state if s.kind == "parameter")
+        return sum([s.spec.numel for s in self.state if s.kind == "parameter"])
+
+    @cached_property
+    def own_activations(self) -> int:
+        """Elements of the outputs newly allocated by the ops that this module runs itself."""
+        return sum([op.activations for op in self.ops])
+
+    @cached_property
+    def own_activation_bytes(self) -> int:
+        """Bytes of the outputs newly allocated by the ops that this module runs itself."""
+        return sum([op.activation_bytes for op in self.ops])
+
+    @property
+    def own_bytes_accessed(self) -> int:
+        """Bytes read and written by the ops that this module runs itself."""
+        return sum([op.bytes_accessed for op in self.ops])
 
     @cached_property
     def params(self) -> int:
         """Elements of the parameters, children included; a shared one counts at its first owner."""
-        return self.own_params + sum(child.params for child in self.children)
+        return self.own_params + sum([child.params for child in self.children])
 
     @cached_property
     def activations(self) -> int:
         """Elements of newly allocated op outputs, children included."""
-        return sum(op.activations for op in self.ops) + sum(child.activations for child in self.children)
+        return self.own_activations + sum([child.activations for child in self.children])
 
     @cached_property
     def activation_bytes(self) -> int:
         """Bytes of newly allocated op outputs, children included."""
-        return sum(op.activation_bytes for op in self.ops) + sum(child.activation_bytes for child in self.children)
+        return self.own_activation_bytes + sum([child.activation_bytes for child in self.children])
 
     @cached_property
     def bytes_accessed(self) -> int:
         """Bytes read and written by the ops, children included."""
-        return sum(op.bytes_accessed for op in self.ops) + sum(child.bytes_accessed for child in self.children)
+        return self.own_bytes_accessed + sum([child.bytes_accessed for child in self.children])
 
     @cached_property
     def reached(self) -> bool:

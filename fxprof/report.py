@@ -16,6 +16,7 @@ from typing import Any
 from fxprof import saved
 from fxprof.errors import InputError
 from fxprof.exports import Exports
+from fxprof.garbage import no_garbage_collection
 from fxprof.liveness import Peak, peak
 from fxprof.records import (
     ITEMSIZE,
@@ -31,6 +32,7 @@ from fxprof.records import (
     TensorSpec,
     Uncounted,
     Weight,
+    total,
 )
 
 __all__ = [
@@ -74,7 +76,7 @@ class Report(Exports):
     @cached_property
     def cost(self) -> Cost:
         """MACs and FLOPs of the whole batch."""
-        return sum((op.cost for op in self.ops if op.cost), Cost())
+        return total(op.cost for op in self.ops)
 
     @property
     def macs(self) -> int:
@@ -119,7 +121,11 @@ class Report(Exports):
         weighs the results, all of them are active; rows that pad an expert to a capacity count. Where rows are
         picked outside torch (NumPy, lists of positions), what they meet counts whole.
         """
-        return round(sum(p.spec.numel * Fraction(*p.share) for p in self._parameters() if p.used))
+        sizes: dict[tuple[int, int], int] = {}
+        for entry in self._parameters():
+            if entry.used:
+                sizes[entry.share] = sizes.get(entry.share, 0) + entry.spec.numel
+        return round(sum(size * Fraction(*share) for share, size in sizes.items()))
 
     @cached_property
     def buffers(self) -> int:
@@ -173,6 +179,7 @@ class Report(Exports):
     # -- where it goes -------------------------------------------------------------------------
 
     @cached_property
+    @no_garbage_collection()
     def root(self) -> ModuleProfile:
         """The module tree."""
         infos = {info.path: info for info in self.modules}
@@ -233,9 +240,15 @@ class Report(Exports):
 
     # -- storage ----------------------------------------------------------------------------------
 
+    @no_garbage_collection()
     def to_dict(self) -> dict[str, Any]:
         """Plain data with a ``format`` number; ``Report.from_dict`` reads it back."""
-        return {"format": FORMAT, **saved.plain(self), "versions": dict(self.versions), "totals": self._totals()}
+        plain: dict[str, Any] = saved.plain(self._stored())
+        return plain
+
+    def _stored(self) -> dict[str, Any]:
+        """What is saved, in records."""
+        return {"format": FORMAT, **saved.fields_of(self), "versions": dict(self.versions), "totals": self._totals()}
 
     def _totals(self) -> dict[str, Any]:
         names = (
@@ -250,11 +263,24 @@ class Report(Exports):
         if strays:
             raise ValueError(f"calls of modules that it does not list: {', '.join(strays[:3])}")
 
+    @no_garbage_collection()
     def to_json(self, indent: int | None = None) -> str:
-        """The complete report as JSON."""
-        return json.dumps(self.to_dict(), indent=indent)
+        """The complete report as JSON: ``to_dict``, written record by record; ``Report.from_json`` reads it back."""
+        return json.dumps(self._stored(), indent=indent, default=saved.fields_of, check_circular=False)
 
     @classmethod
+    @no_garbage_collection()
+    def from_json(cls, text: str | bytes) -> Report:
+        """Read what ``to_json`` wrote, faster than with ``json.loads``. Raises InputError on anything else."""
+        try:
+            data = json.loads(text)
+        except (ValueError, RecursionError) as err:
+            said = f"{type(err).__name__}: {err}"
+            raise InputError(f"{said}; a saved report must be JSON, as Report.to_json writes it") from err
+        return cls.from_dict(data)
+
+    @classmethod
+    @no_garbage_collection()
     def from_dict(cls, data: Mapping[str, Any]) -> Report:
         """Read what ``to_dict`` wrote; totals are derived again. Raises InputError on anything else."""
         if not isinstance(data, Mapping) or data.get("format") != FORMAT:

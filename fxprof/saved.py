@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 from functools import cache, lru_cache
-from typing import Any, cast
+from typing import Any
 
 from fxprof.records import (
     Attributes,
@@ -21,21 +21,28 @@ from fxprof.records import (
 
 def plain(item: Any) -> Any:
     """A record, or a nesting of them, as dicts, tuples and plain values: ``dataclasses.asdict`` without its copies."""
-    kind = type(item)
+    kind: Any = type(item)
     if kind in _LEAVES:
         return item
     if kind is tuple:
         return tuple([plain(part) for part in item])
-    names = _names(cast(Any, kind))
-    return {name: plain(getattr(item, name)) for name in names} if names else item
+    if kind is dict:
+        return {name: plain(part) for name, part in item.items()}
+    return {name: plain(getattr(item, name)) for name in _names(kind)}
 
 
 _LEAVES = frozenset([int, str, bool, float, type(None)])
 
 
+def fields_of(record: Any) -> dict[str, Any]:
+    """One record as a dict of what it holds, as ``json.dumps`` asks for what it does not know."""
+    kind: Any = type(record)
+    return {name: getattr(record, name) for name in _names(kind)}
+
+
 @cache
 def _names(kind: Any) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(kind)) if is_dataclass(kind) else ()
+    return tuple(field.name for field in fields(kind))
 
 
 def spec(data: Mapping[str, Any]) -> TensorSpec:

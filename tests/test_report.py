@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import pickle
 from typing import Any
@@ -18,7 +19,9 @@ from tests.strategies import costs, hand_made, reports, specs
 def test_round_trip(report: Report) -> None:
     """A report equals itself after to_dict, JSON and pickle, totals included."""
     assert Report.from_dict(report.to_dict()) == report
+    assert json.loads(report.to_json()) == json.loads(json.dumps(report.to_dict()))
     assert Report.from_dict(json.loads(report.to_json())) == report
+    assert Report.from_json(report.to_json(indent=2)) == report
     assert pickle.loads(pickle.dumps(report)) == report
     assert Report.from_dict(report.to_dict()).to_dict() == report.to_dict()
 
@@ -114,6 +117,20 @@ def test_from_dict_refuses_anything_else(data: Any) -> None:
     """What is no saved report is refused with a sentence that says so."""
     with pytest.raises(InputError, match="a saved report must"):
         Report.from_dict(data)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, b"\xff", "[1, 2]", '{"format": 1}'])
+@pytest.mark.parametrize("collecting", [True, False])
+def test_from_json_refuses_anything_else(text: str | bytes, *, collecting: bool) -> None:
+    """What is no JSON is refused like other data; the garbage collector is left as it was."""
+    before = gc.isenabled()
+    try:
+        (gc.enable if collecting else gc.disable)()
+        with pytest.raises(InputError, match="a saved report must"):
+            Report.from_json(text)
+        assert gc.isenabled() == collecting
+    finally:
+        (gc.enable if before else gc.disable)()
 
 
 @pytest.mark.parametrize("shape", [(-1,), (1.5,), (True,), ("a",)])

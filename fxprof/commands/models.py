@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -54,11 +53,11 @@ def counted(args: argparse.Namespace) -> Report:
 def saved(path: str) -> Report:
     """Read a report saved as JSON. Raises InputError when it is none."""
     try:
-        return Report.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+        return Report.from_json(Path(path).read_bytes())
     except OSError as err:
         raise InputError(f"cannot read {path!r}: {err.strerror}") from err
-    except (ValueError, RecursionError) as err:
-        raise InputError(f"{path!r} must be a report saved by fxprof: {type(err).__name__}: {err}") from err
+    except InputError as err:
+        raise InputError(f"{path!r} must be a report saved by fxprof: {err}") from err
 
 
 def analyzed(model: str, given: list[tuple[str, TensorSpec]] | None = None, *, training: bool = False) -> Report:
