@@ -21,7 +21,7 @@ MEASURES: Mapping[str, Measure] = {
     "params": Measure("Parameters", lambda m: m.params, lambda m: m.own_params),
     "macs": Measure("MACs", lambda m: m.macs, lambda m: m.own_cost.macs),
     "flops": Measure("FLOPs", lambda m: m.flops, lambda m: m.own_cost.flops),
-    "activations": Measure("Activations", lambda m: m.activations, lambda m: sum(op.activations for op in m.ops)),
+    "activations": Measure("Activations", lambda m: m.activations, lambda m: m.own_activations),
 }
 # Totals of a Report, by the name of the attribute.
 TOTALS: Mapping[str, str] = {

@@ -76,11 +76,13 @@ def full_depth(report: Report) -> int:
 
 def fitting_depth(report: Report) -> int:
     """The deepest cut whose tree fits a screen; at least the root's own children."""
-    wanted = full_depth(report)
-    for depth in range(2, wanted + 1):
-        if sum(1 for _ in _tree(report, depth, "order")) > SCREEN:
-            return depth - 1
-    return wanted
+    depth, shown, level = 0, 1, [report.root]
+    while below := [child for module in level for child in module.children]:
+        shown += len(below) + sum(1 for module in level if module.children and not _own_row(module).empty)
+        if depth and shown > SCREEN:
+            break
+        depth, level = depth + 1, below
+    return depth
 
 
 def _check(by: str, depth: int | None, top: int | None, sort: str | None) -> None:
@@ -100,29 +102,30 @@ def _check(by: str, depth: int | None, top: int | None, sort: str | None) -> Non
 
 def _tree(report: Report, cut: int, sort: str) -> Iterator[Row]:
     # An explicit stack: trees deeper than Python's recursion limit exist in tests only, but exist.
-    stack: list[Row | tuple[int, ModuleProfile]] = [(0, report.root)]
+    root = report.root
+    stack: list[_Entry] = [(_module_row(root, 0, report.name, report.name), root)]
     while stack:
-        entry = stack.pop()
-        if isinstance(entry, Row):
-            yield entry
-            continue
-        level, module = entry
-        yield _module_row(module, level, module.name or report.name, module.path or report.name)
-        if level < cut and module.children:
-            stack.extend(reversed(_children(module, level + 1, sort, module.path or report.name)))
+        row, module = stack.pop()
+        yield row
+        if module is not None and module.children and row.depth < cut:
+            stack.extend(reversed(_below(module, row, sort)))
 
 
-def _children(module: ModuleProfile, level: int, sort: str, path: str) -> list[Row | tuple[int, ModuleProfile]]:
-    own = _own_row(module, level, "(own)", f"{path} (own)")
-    entries: list[tuple[Row, Row | tuple[int, ModuleProfile]]] = [
-        (_module_row(child, level, child.name, child.path), (level, child)) for child in module.children
-    ]
+# A row, and the module it may be opened into.
+_Entry = tuple[Row, ModuleProfile | None]
+
+
+def _below(module: ModuleProfile, above: Row, sort: str) -> list[_Entry]:
+    """The rows right below a module's own: its children, and what it runs itself where that is anything."""
+    depth = above.depth + 1
+    found: list[_Entry] = [(_module_row(child, depth, child.name, child.path), child) for child in module.children]
+    own = _own_row(module, depth, "(own)", f"{above.path} (own)")
     if not own.empty:
-        entries.append((own, own))
+        found.append((own, None))
     if sort != "order":
         key = _key(sort)
-        entries.sort(key=lambda pair: key(pair[0]))
-    return [entry for _, entry in entries]
+        found.sort(key=lambda entry: key(entry[0]))
+    return found
 
 
 def _module_row(module: ModuleProfile, level: int, name: str, path: str) -> Row:
@@ -133,19 +136,20 @@ def _module_row(module: ModuleProfile, level: int, name: str, path: str) -> Row:
     )  # fmt: skip
 
 
-def _own_row(module: ModuleProfile, level: int, name: str, path: str) -> Row:
+def _own_row(module: ModuleProfile, level: int = 0, name: str = "", path: str = "") -> Row:
     return Row(
         name=name, path=path, labels=("",), depth=level, params=module.own_params, macs=module.own_cost.macs,
-        flops=module.own_cost.flops, activations=sum(op.activations for op in module.ops),
-        activation_bytes=sum(op.activation_bytes for op in module.ops),
-        bytes_accessed=sum(op.bytes_accessed for op in module.ops),
+        flops=module.own_cost.flops, activations=module.own_activations,
+        activation_bytes=module.own_activation_bytes, bytes_accessed=module.own_bytes_accessed,
     )  # fmt: skip
 
 
 def returned(module: ModuleProfile) -> str:
     """What the first call of a module returned."""
-    first, *rest = (*map(str, module.outputs), "")
-    return f"{first}, {len(rest) - 1} more" if len(rest) > 1 else first
+    if not module.outputs:
+        return ""
+    first, *rest = module.outputs
+    return f"{first}, {len(rest)} more" if rest else str(first)
 
 
 # -- flat listings -----------------------------------------------------------------------------

@@ -59,9 +59,8 @@ def opened(nodes: Iterable[Node]) -> Iterator[Node]:
 def _own(module: ModuleProfile) -> tuple[int, ...]:
     params = [entry.spec for entry in module.state if entry.kind == "parameter"]
     return (
-        module.own_cost.macs, module.own_cost.flops, module.own_params, sum(op.activations for op in module.ops),
-        sum(spec.nbytes for spec in params), sum(op.activation_bytes for op in module.ops),
-        sum(op.bytes_accessed for op in module.ops),
+        module.own_cost.macs, module.own_cost.flops, module.own_params, module.own_activations,
+        sum(spec.nbytes for spec in params), module.own_activation_bytes, module.own_bytes_accessed,
     )  # fmt: skip
 
 
