@@ -17,7 +17,7 @@ from torch import nn
 
 # Objects below these are not the model's own state, or cannot change in place.
 _OPAQUE = (
-    torch.Tensor, str, bytes, int, float, complex, type(None), type, ModuleType, FunctionType, MethodType,
+    nn.Module, torch.Tensor, str, bytes, int, float, complex, type(None), type, ModuleType, FunctionType, MethodType,
     BuiltinFunctionType, torch.dtype, torch.device, torch.Size,
 )  # fmt: skip
 _PLAIN = frozenset([bool, int, float, str, type(None), tuple, torch.nn.Parameter])
@@ -49,11 +49,14 @@ class _Snapshot:
         self._dicts.append((item, saved))
         if depth >= _DEPTH:
             return
-        for value in saved.values():
-            if type(value) in _CONTAINERS and not value:
-                self._empty.append(value)  # most of a module's own: hooks that nobody has registered
-            elif type(value) not in _PLAIN and not isinstance(value, _OPAQUE):
+        for value in [value for value in saved.values() if type(value) not in _PLAIN]:
+            if type(value) not in _CONTAINERS:
+                if not isinstance(value, _OPAQUE):
+                    pending.append((value, depth + 1))
+            elif value:
                 pending.append((value, depth + 1))
+            else:
+                self._empty.append(value)  # most of a module's own: hooks that nobody has registered
 
     def _save(self, item: Any, depth: int, pending: deque[tuple[Any, int]]) -> None:
         if isinstance(item, dict):
@@ -64,7 +67,7 @@ class _Snapshot:
             below: Any = item
         elif isinstance(item, tuple):
             below = item
-        elif hasattr(item, "__dict__") and not isinstance(item, nn.Module):
+        elif hasattr(item, "__dict__"):
             below = (vars(item),)
         else:
             return
@@ -73,8 +76,8 @@ class _Snapshot:
 
     def restore(self) -> None:
         """Put back every container whose contents are no longer the same objects."""
-        for container in self._empty:
-            if container:
+        if any(self._empty):
+            for container in self._empty:
                 container.clear()
         for found, saved in self._dicts:
             if not (_same(found.values(), saved.values()) and list(found) == list(saved)):
@@ -106,9 +109,10 @@ class _Code:
         methods = [f for cls in classes for f in vars(cls).values() if isinstance(f, FunctionType)]
         files = {id(f.__globals__): f.__globals__ for f in methods}
         spaces = [*files.values(), *map(vars, classes)]
-        functions = {id(f): f for space in spaces for f in list(space.values()) if callable(f)}
+        functions = {id(f): f for space in spaces for f in list(space.values()) if type(f) in _FUNCTIONS}
         for module in modules:  # functions that a module keeps as attributes
-            functions.update((id(f), f) for f in vars(module).values() if type(f) in _FUNCTIONS)
+            if not _FUNCTIONS.isdisjoint(map(type, vars(module).values())):
+                functions.update((id(f), f) for f in vars(module).values() if type(f) in _FUNCTIONS)
         self._misses = [(f, f.cache_info().misses) for f in functions.values() if isinstance(f, _lru_cache_wrapper)]
         compiled = any(hasattr(f, "_torchdynamo_orig_callable") for f in functions.values() if type(f) is FunctionType)
         self._stance = None
