@@ -114,7 +114,7 @@ def _views(sizes: tuple[int, int]) -> list[Series]:
     reports = [fxprof.analyze(_blocks(size // 5, 8), (1, 4, 8)) for size in sizes]
     found = []
     for name, view in progress(VIEWS.items(), "view", lambda item: item[0]):
-        seconds = [_seconds(lambda: view(fxprof.Report(**vars(report))), 2) for report in reports]  # noqa: B023
+        seconds = [_seconds(lambda: view(fxprof.Report(**vars(report)))) for report in reports]  # noqa: B023
         found.append(Series(f"{name}, ops", sizes, tuple(seconds), 1.5 * sizes[1] / sizes[0]))
     return found
 

@@ -146,6 +146,8 @@ class OpProfile:
     def allocated(self) -> tuple[TensorSpec, ...]:
         """The outputs that take new memory: neither views nor in-place results."""
         own = self.name
+        if self.memory == (own,):  # as almost always
+            return self.outputs[:1]
         found = [s for s, owner in zip(self.outputs, self.memory) if owner == own or owner.partition(":")[0] == own]
         return tuple(found)
 

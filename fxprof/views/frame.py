@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fxprof.errors import InputError
+from fxprof.garbage import no_garbage_collection
 from fxprof.report import Report
 from fxprof.views.rows import SUMMED, Row, full_depth, rows
 from fxprof.views.text import safe
@@ -25,6 +26,7 @@ _LABELS = {
 _NEEDS_A_RULE = ("macs", "flops")
 
 
+@no_garbage_collection()
 def frame(
     report: Report, *, by: str = "module", depth: int | None = None, top: int | None = None, sort: str | None = None
 ) -> tuple[list[str], list[list[Any]]]:

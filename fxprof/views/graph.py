@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from fxprof.dataflow import edges
 from fxprof.errors import InputError
+from fxprof.garbage import no_garbage_collection
 from fxprof.report import ModuleProfile, Report, TensorSpec
 from fxprof.units import short
 from fxprof.views.rows import fitting_depth
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import networkx as nx
 
 
+@no_garbage_collection()
 def to_networkx(report: Report) -> nx.DiGraph[str]:
     """Put inputs and ops into a DiGraph, in execution order, with what each op holds; edges carry tensors.
 
@@ -88,6 +90,7 @@ class Drawing:
                 pending.extend(("open", child) for child in reversed(below.get(path, {})))
 
 
+@no_garbage_collection()
 def drawing(report: Report, *, by: str = "module", depth: int | None = None) -> Drawing:
     """Draw every op (``by="node"``) or the modules at ``depth`` with the ops of those above by module.
 

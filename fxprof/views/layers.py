@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from fxprof.conventions.hooks import Layer, leaves
 from fxprof.conventions.torchsummaryx import mult_adds
+from fxprof.garbage import no_garbage_collection
 from fxprof.report import Report, Shape
 from fxprof.units import grouped
 from fxprof.views.grid import DIM, plain, prose, table
@@ -64,6 +65,7 @@ _COLUMNS = [
 ]  # fmt: skip
 
 
+@no_garbage_collection()
 def render(report: Report, width: int | None = None, colour: bool = False) -> str:
     """The listing and its totals."""
     cells = [

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from fxprof.garbage import no_garbage_collection
 from fxprof.report import Report
 from fxprof.views import notes
 from fxprof.views.listing import Column, cells, columns, depth_hint, inputs, totals
@@ -18,6 +19,7 @@ from fxprof.views.text import safe
 _HARMLESS = re.compile(r"(?!.*(?:www\.|\b_|_\b))[\w ,.;:()'?…^=+-]*")
 
 
+@no_garbage_collection()
 def render(
     report: Report, *, by: str = "module", depth: int | None = None, top: int | None = None, sort: str | None = None
 ) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fxprof.garbage import no_garbage_collection
 from fxprof.report import Report
 from fxprof.views import notes
 from fxprof.views.grid import BOLD, DIM, GREEN, YELLOW, paint, plain, prose, table
@@ -12,6 +13,7 @@ from fxprof.views.rows import Row, rows
 from fxprof.views.text import safe
 
 
+@no_garbage_collection()
 def render(
     report: Report,
     *,

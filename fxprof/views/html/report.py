@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fxprof.garbage import no_garbage_collection
 from fxprof.records import OpProfile
 from fxprof.report import Report
 from fxprof.views import notes
@@ -28,6 +29,7 @@ from fxprof.views.rows import Row, fitting_depth, rows
 from fxprof.views.text import listed
 
 
+@no_garbage_collection()
 def render(report: Report) -> str:
     """The page of a report. Raises InputError where jinja2 is missing."""
     inputs = listed((f"{entry.name} {entry.spec}" for entry in report.inputs), limit=8)
