@@ -25,11 +25,11 @@ def modules(traced: Trace, shares: Mapping[str, Fraction]) -> Iterator[ModuleInf
     state = _state(traced, shares)
     places = observed.places(traced.model.model)
     order = {path: position for position, path in enumerate(calls)}
-    wanted = own | set(calls) | ran
-    for path in list(wanted):
-        while path:  # a shared module's second path may have parents that are second paths too
-            path = path.rpartition(".")[0]
+    wanted = set(own)
+    for path in (calls.keys() | ran) - own:  # a shared module's second path may have parents that are second paths too
+        while path not in wanted:
             wanted.add(path)
+            path = path.rpartition(".")[0]
     for path in sorted((path for path in every if path in wanted), key=lambda p: order.get(p, len(order))):
         module = every[path]
         yield ModuleInfo(
@@ -42,11 +42,12 @@ def modules(traced: Trace, shares: Mapping[str, Fraction]) -> Iterator[ModuleInf
 def _state(traced: Trace, shares: Mapping[str, Fraction]) -> dict[str, list[StateProfile]]:
     """Parameters and buffers by the module that owns them."""
     found: dict[str, list[StateProfile]] = {}
+    used = traced.attributes
     for kind, entries in (("parameter", traced.model.parameters), ("buffer", traced.model.buffers)):
         for name, tensor in entries.items():
             spec = spec_of(tensor.shape, tensor.dtype)
             trainable = kind == "parameter" and tensor.requires_grad
             share = shares[name].as_integer_ratio() if name in shares else (1, 1)
-            entry = StateProfile(name, spec, kind, trainable, name in traced.attributes, share)
+            entry = StateProfile(name, spec, kind, trainable, name in used, share)
             found.setdefault(name.rpartition(".")[0], []).append(entry)
     return found

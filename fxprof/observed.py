@@ -18,6 +18,7 @@ HYPERPARAMETERS = (
     "kernel_size", "groups", "padding", "affine", "elementwise_affine", "dim", "mode", "input_size", "hidden_size",
     "num_layers", "bidirectional", "batch_first", "bias",
 )  # fmt: skip
+_KEPT = frozenset([bool, int, float, str, tuple, type(None)])  # what a cache may hold on to
 # Arguments that some tool's formula reads; a tensor among them is kept as its shape.
 ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "interpolate": ("size", "scale_factor", "mode", "antialias"),
@@ -82,9 +83,14 @@ def _weight(name: str, shape: tuple[int, ...], trainable: bool) -> Weight:
 
 def hyperparameters(module: nn.Module) -> Attributes:
     """Those of HYPERPARAMETERS that the module has, as plain values."""
-    held = vars(module)
-    pairs = [(name, _plain(held[name])) for name in HYPERPARAMETERS if name in held]
-    return tuple([pair for pair in pairs if pair[1] is not None])
+    values = tuple(map(vars(module).get, HYPERPARAMETERS))
+    return _pairs(*values) if _KEPT.issuperset(map(type, values)) else _pairs.__wrapped__(*values)
+
+
+@lru_cache(maxsize=4096, typed=True)
+def _pairs(*values: Any) -> Attributes:
+    plain = map(_plain, values)
+    return tuple([(name, value) for name, value in zip(HYPERPARAMETERS, plain) if value is not None])
 
 
 # -- ops -------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, fx
 from torch.fx.passes.shape_prop import TensorMetadata
 
+from fxprof.tracing.adding import adder
 from fxprof.tracing.layouts import layout_of
 from fxprof.tracing.location import code_kind, source_of, user_frame
 from fxprof.tracing.modules import ModuleStack
@@ -20,9 +21,6 @@ from fxprof.tracing.quantized import packed
 from fxprof.tracing.values import storages
 
 _CONSTANTS = frozenset([bool, int, float, str, type(None), complex, torch.dtype, torch.device, type(...)])
-
-# What sets a new node's arguments at once, where torch has it.
-_set_arguments: Callable[..., None] | None = getattr(fx.Node, "_update_args_kwargs", None)
 
 
 class HiddenCall(Exception):
@@ -38,6 +36,7 @@ class Nodes:
         self.missed_calls = False
         self._modules = modules
         self._prefixes: dict[Any, str] = {}
+        self._add = adder(self.graph)
 
     def placeholder(self, name: str) -> fx.Node:
         """A node for an argument of forward."""
@@ -48,12 +47,12 @@ class Nodes:
     def attribute(self, name: str, item: Any, tensor_meta: Any = None) -> fx.Node:
         """A node for something the model owns, by its qualified name."""
         self.attributes[name] = item
-        # Named here: torch.fx would work the same name out from the target, at three times the cost.
-        node = self.graph.create_node("get_attr", name, (), {}, name=name.replace(".", "_"))
         current = self._modules.current
-        node.meta.update(
-            nn_module_stack=current.stack, module_path=current.path, source=("", 0), tensor_meta=tensor_meta
-        )
+        node = self._add("get_attr", name, (), {}, name.replace(".", "_"))
+        node.meta = {
+            "nn_module_stack": current.stack, "module_path": current.path, "source": ("", 0),
+            "tensor_meta": tensor_meta,
+        }  # fmt: skip
         return node
 
     def unnamed(self, prefix: str, item: Any) -> fx.Node:
@@ -80,15 +79,16 @@ class Nodes:
             if frame is not None and code_kind(frame.f_code) == "kernel":
                 self.hidden()
             source = source_of(frame)
-        if _set_arguments is None:
-            return self._placed(self.graph.create_node(kind, target, args, kwargs), source)
         prefix = self._prefixes.get(target)
         if prefix is None:
             prefix = self._prefixes[target] = self.graph._target_to_str(target)
-        # The arguments come after: create_node would search them, and all that is in them, for symbolic sizes.
-        node = self.graph.create_node(kind, target, (), {}, name=prefix)
-        _set_arguments(node, args, kwargs)
-        return self._placed(node, source)
+        current = self._modules.current
+        node = self._add(kind, target, args, kwargs, prefix)
+        node.meta = {
+            "nn_module_stack": current.stack, "module_path": current.path, "source": source,
+            "grad_enabled": torch.is_grad_enabled(),
+        }  # fmt: skip
+        return node
 
     def constant(self, item: Any) -> Any:
         """An argument that is neither a tensor nor a container, in a form that the graph's code can hold."""
@@ -117,14 +117,6 @@ class Nodes:
         """Stop this attempt; the flag stays when TorchScript or the model's own code swallows the exception."""
         self.missed_calls = True
         raise HiddenCall
-
-    def _placed(self, node: fx.Node, source: tuple[str, int]) -> fx.Node:
-        current = self._modules.current
-        node.meta.update(
-            nn_module_stack=current.stack, module_path=current.path, source=source,
-            grad_enabled=torch.is_grad_enabled(),
-        )  # fmt: skip
-        return node
 
 
 @lru_cache(maxsize=4096)
