@@ -18,10 +18,10 @@ class Measure:
 
 
 MEASURES: Mapping[str, Measure] = {
-    "params": Measure("Parameters", lambda m: m.params, lambda m: m.own_params),
-    "macs": Measure("MACs", lambda m: m.macs, lambda m: m.own_cost.macs),
-    "flops": Measure("FLOPs", lambda m: m.flops, lambda m: m.own_cost.flops),
-    "activations": Measure("Activations", lambda m: m.activations, lambda m: m.own_activations),
+    "params": Measure("Parameters", lambda m: m.params, lambda m: m.own.params),
+    "macs": Measure("MACs", lambda m: m.macs, lambda m: m.own.macs),
+    "flops": Measure("FLOPs", lambda m: m.flops, lambda m: m.own.flops),
+    "activations": Measure("Activations", lambda m: m.activations, lambda m: m.own.activations),
 }
 # Totals of a Report, by the name of the attribute.
 TOTALS: Mapping[str, str] = {

@@ -5,9 +5,8 @@ Units: counts are plain integers, sizes are bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -263,98 +262,3 @@ class InputProfile:
 
     name: str
     spec: TensorSpec
-
-
-@dataclass(frozen=True)
-class ModuleProfile:
-    """A module, the ops it runs itself, and its children in call order.
-
-    Totals include the children; ``own`` totals are sums over ``ops`` and ``state``.
-    """
-
-    path: str
-    type: str
-    calls: int = 0
-    state: tuple[StateProfile, ...] = ()
-    ops: tuple[OpProfile, ...] = ()
-    children: tuple[ModuleProfile, ...] = ()
-    outputs: tuple[TensorSpec, ...] = ()  # of the first call
-
-    @property
-    def name(self) -> str:
-        """The last part of the path."""
-        return self.path.rpartition(".")[2]
-
-    @cached_property
-    def own_cost(self) -> Cost:
-        """Cost of the ops that this module runs itself."""
-        return total(op.cost for op in self.ops)
-
-    @cached_property
-    def cost(self) -> Cost:
-        """Cost of this module and everything below it."""
-        return total([self.own_cost, *[child.cost for child in self.children]]) if self.children else self.own_cost
-
-    @property
-    def macs(self) -> int:
-        """Multiply-accumulates, children included."""
-        return self.cost.macs
-
-    @property
-    def flops(self) -> int:
-        """FLOPs, children included."""
-        return self.cost.flops
-
-    @cached_property
-    def own_params(self) -> int:
-        """Elements of the parameters registered on this module itself."""
-        return sum([s.spec.numel for s in self.state if s.kind == "parameter"])
-
-    @cached_property
-    def own_activations(self) -> int:
-        """Elements of the outputs newly allocated by the ops that this module runs itself."""
-        return sum([op.activations for op in self.ops])
-
-    @cached_property
-    def own_activation_bytes(self) -> int:
-        """Bytes of the outputs newly allocated by the ops that this module runs itself."""
-        return sum([op.activation_bytes for op in self.ops])
-
-    @property
-    def own_bytes_accessed(self) -> int:
-        """Bytes read and written by the ops that this module runs itself."""
-        return sum([op.bytes_accessed for op in self.ops])
-
-    @cached_property
-    def params(self) -> int:
-        """Elements of the parameters, children included; a shared one counts at its first owner."""
-        return self.own_params + sum([child.params for child in self.children])
-
-    @cached_property
-    def activations(self) -> int:
-        """Elements of newly allocated op outputs, children included."""
-        return self.own_activations + sum([child.activations for child in self.children])
-
-    @cached_property
-    def activation_bytes(self) -> int:
-        """Bytes of newly allocated op outputs, children included."""
-        return self.own_activation_bytes + sum([child.activation_bytes for child in self.children])
-
-    @cached_property
-    def bytes_accessed(self) -> int:
-        """Bytes read and written by the ops, children included."""
-        return self.own_bytes_accessed + sum([child.bytes_accessed for child in self.children])
-
-    @cached_property
-    def reached(self) -> bool:
-        """Whether the forward called it, ran an op in it, read its state, or reached a module below it."""
-        read = any(entry.used for entry in self.state)
-        return bool(self.calls or self.ops or read or any(child.reached for child in self.children))
-
-    def walk(self, depth: int = 0) -> Iterator[tuple[int, ModuleProfile]]:
-        """Yield ``(depth, module)`` for this module and all below it, parents first."""
-        stack = [(depth, self)]
-        while stack:
-            level, module = stack.pop()
-            yield level, module
-            stack.extend((level + 1, child) for child in reversed(module.children))

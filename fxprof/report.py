@@ -25,7 +25,6 @@ from fxprof.records import (
     Cost,
     InputProfile,
     ModuleInfo,
-    ModuleProfile,
     OpProfile,
     Shape,
     StateProfile,
@@ -34,6 +33,7 @@ from fxprof.records import (
     Weight,
     total,
 )
+from fxprof.tree import ModuleProfile, tree
 
 __all__ = [
     "FORMAT",
@@ -182,23 +182,7 @@ class Report(Exports):
     @no_garbage_collection()
     def root(self) -> ModuleProfile:
         """The module tree."""
-        infos = {info.path: info for info in self.modules}
-        own: dict[str, list[OpProfile]] = {}
-        for op in self.ops:
-            own.setdefault(op.module, []).append(op)
-        below: dict[str, list[str]] = {path: [] for path in infos}
-        for path in infos:
-            if path:
-                below[path.rpartition(".")[0]].append(path)
-
-        built: dict[str, ModuleProfile] = {}
-        for path in sorted(infos, key=lambda p: -(p.count(".") + 1 if p else 0)):
-            info = infos[path]
-            children = tuple(built[child] for child in below[path])
-            built[path] = ModuleProfile(
-                path, info.type, info.calls, info.state, tuple(own.get(path, ())), children, info.outputs
-            )
-        return built[""]
+        return tree(self.modules, self.ops)
 
     def walk(self) -> Iterator[tuple[int, ModuleProfile]]:
         """Yield ``(depth, module)`` over the module tree, parents first."""

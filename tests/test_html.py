@@ -16,9 +16,10 @@ from hypothesis import given, settings
 import fxprof.cli
 from fxprof.errors import InputError
 from fxprof.report import ModuleInfo, Report
+from fxprof.tree import Sums
 from fxprof.views.html import Axis, Chart, Column, Notes, Series, Table, Tabs, page, render
 from fxprof.views.html.report import parts
-from fxprof.views.html.tree import SUMS, opened, tree
+from fxprof.views.html.tree import opened, tree
 from fxprof.views.rows import rows
 from tests.commands import ROOT, fails
 from tests.strategies import reports
@@ -59,9 +60,9 @@ def decoded(values: dict[str, Any]) -> list[Any]:
 @given(reports())
 def test_the_tree_adds_up(report: Report) -> None:
     """Nodes hold the totals of their modules, the root the report's, and children add up to their parent."""
-    nodes = tree(report)
-    totals = {name: getattr(report, name) for name in SUMS}
-    assert {name: nodes[0][name] for name in SUMS} == totals
+    nodes = list(tree(report))
+    totals = {name: getattr(report, name) for name in Sums._fields}
+    assert {name: nodes[0][name] for name in Sums._fields} == totals
     costs = report.by_module()
     for index, node in enumerate(nodes):
         below = []
@@ -71,7 +72,7 @@ def test_the_tree_adds_up(report: Report) -> None:
             if other.depth == node.depth + 1:
                 below.append(other)
         if below:
-            assert all(sum(child[name] for child in below) == node[name] for name in SUMS)
+            assert all(sum(child[name] for child in below) == node[name] for name in Sums._fields)
         if node.name != "(own)":
             assert (node["macs"], node["flops"]) == (costs[node.path].macs, costs[node.path].flops)
 
@@ -85,7 +86,7 @@ def test_opened_nodes_add_up_to_their_ops(report: Report) -> None:
         if len(node.ops) > 1:
             below = nodes[index + 1 : index + 1 + len(node.ops)]
             assert [(child.name, child.path) for child in below] == [(op.op, node.path) for op in node.ops]
-            for name in SUMS:
+            for name in Sums._fields:
                 if not name.startswith("param"):
                     assert sum(child[name] for child in below) == node[name]
 

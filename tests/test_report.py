@@ -5,13 +5,15 @@ from __future__ import annotations
 import gc
 import json
 import pickle
+import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 
 from fxprof.errors import InputError
-from fxprof.report import Cost, Report, TensorSpec
+from fxprof.report import Cost, ModuleInfo, Report, TensorSpec
 from tests.strategies import costs, hand_made, reports, specs
 
 
@@ -61,6 +63,19 @@ def test_walk_visits_every_module_once(report: Report) -> None:
     for path in paths:
         assert not path or path.rpartition(".")[0] in seen
         seen.add(path)
+
+
+def test_a_deep_tree() -> None:
+    """Modules may be nested deeper than Python calls functions: the sums, the views and the file have them all."""
+    depth = 2 * sys.getrecursionlimit()
+    paths = [".".join("m" * level) for level in range(depth + 1)]
+    report = replace(hand_made(), modules=tuple(ModuleInfo(path, "Net") for path in paths), calls=())
+    lowest = replace(report, ops=tuple(replace(op, module=paths[-1]) for op in report.ops))
+    assert lowest.root.cost == lowest.by_module()[paths[-1]] == report.cost
+    assert lowest.uncalled == ()
+    assert report.uncalled == tuple(paths[1:])
+    assert Report.from_json(lowest.to_json()) == lowest
+    assert len(lowest.to_csv().splitlines()) == depth + 2
 
 
 @given(reports())

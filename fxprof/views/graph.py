@@ -124,7 +124,7 @@ def drawing(report: Report, *, by: str = "module", depth: int | None = None) -> 
 def _module(report: Report, module: ModuleProfile, *, own: bool) -> Box:
     """A module with all below it, or what it runs itself, drawn inside it."""
     name = (module.path or report.name) + (" (own)" if own else "")
-    macs = _macs(module.own_cost.macs if own else module.macs)
+    macs = _macs((module.own if own else module.whole).macs)
     return Box((name, module.type, macs), module.path if own else module.path.rpartition(".")[0])
 
 

@@ -137,10 +137,10 @@ def _module_row(module: ModuleProfile, level: int, name: str, path: str) -> Row:
 
 
 def _own_row(module: ModuleProfile, level: int = 0, name: str = "", path: str = "") -> Row:
+    own = module.own
     return Row(
-        name=name, path=path, labels=("",), depth=level, params=module.own_params, macs=module.own_cost.macs,
-        flops=module.own_cost.flops, activations=module.own_activations,
-        activation_bytes=module.own_activation_bytes, bytes_accessed=module.own_bytes_accessed,
+        name=name, path=path, labels=("",), depth=level, params=own.params, macs=own.macs, flops=own.flops,
+        activations=own.activations, activation_bytes=own.activation_bytes, bytes_accessed=own.bytes_accessed,
     )  # fmt: skip
 
 

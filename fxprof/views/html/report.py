@@ -40,7 +40,7 @@ def render(report: Report) -> str:
 
 def parts(report: Report) -> list[Part]:
     """What the page of a report shows, from top to bottom."""
-    nodes = tree(report)
+    nodes = list(tree(report))
     tables = (_modules(report, nodes), _types(report), _kinds(report), _calls(report))
     return [
         _figures(report), Notes("How sure", notes.certainty(report), warns=not report.exact),
