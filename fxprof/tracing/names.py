@@ -70,6 +70,8 @@ _INDEX = {
     "take": ("index", 1), "__getitem__": ("index", 1),
 }  # fmt: skip
 
+INDEXED = frozenset(_INDEX)
+
 
 def index_argument(func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The argument that has to hold integers, or None."""

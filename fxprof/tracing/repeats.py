@@ -75,11 +75,12 @@ class Seen:
     __slots__ = ("kind", "metadata", "node_kind", "results", "swapped", "target", "tensors", "written")
 
     def __init__(
-        self, node: fx.Node, kind: Any, results: list[Result], swapped: bool, written: int | None, values: list[Value]
-    ) -> None:
+        self, node: fx.Node, metadata: Any, kind: Any, results: list[Result], swapped: bool, written: int | None,
+        values: list[Value],
+    ) -> None:  # fmt: skip
         self.node_kind = node.op
         self.target = node.target
-        self.metadata = node.meta["tensor_meta"]
+        self.metadata = metadata
         self.kind = kind  # None for a lone tensor, else what holds the results
         self.results = results
         self.swapped = swapped  # the node has the two arguments the other way round
@@ -173,10 +174,22 @@ def remember(look: Sight, node: fx.Node, result: Any, find: Find, written: Any) 
     place = None if written is None else next((i for i, v in enumerate(look.values) if v is find(written)), -1)
     if not found or len(results) < len(found) or place == -1 or not _apart(found, results):
         return
+    swapped = node.args != look.args and len(look.args) == 2
+    metadata = node.meta["tensor_meta"]
+    _keep(look, node, Seen(node, metadata, None if kind is Tensor else kind, results, swapped, place, look.values))
+
+
+def remember_new(look: Sight, node: fx.Node, layout: Layout, span: Span | None) -> Seen:
+    """Keep that a call makes one new tensor of that layout."""
+    swapped = len(look.args) == 2 and node.args != look.args
+    seen = Seen(node, layout.metadata, None, [Result(layout, None, 0, span)], swapped, None, look.values)
+    _keep(look, node, seen)
+    return seen
+
+
+def _keep(look: Sight, node: fx.Node, seen: Seen) -> None:
     if len(_seen) >= _LIMIT:
         _seen.clear()
-    swapped = node.args != look.args and len(look.args) == 2
-    seen = Seen(node, None if kind is Tensor else kind, results, swapped, place, look.values)
     node.meta["seen"] = _seen[look.key] = seen
 
 
