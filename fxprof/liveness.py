@@ -35,11 +35,12 @@ def peak(inputs: Sequence[InputProfile], ops: Sequence[OpProfile], outputs: Iter
     for step, op in enumerate(ops):
         owners[op.name] = op.memory
         for spec, owner in zip(op.outputs, op.memory):
-            if owner.split(":")[0] == op.name:
+            if owner == op.name or owner.partition(":")[0] == op.name:
                 sizes[owner] = sizes.get(owner, 0) + spec.nbytes
                 born.setdefault(owner, step)
-        for owner in (*op.memory, *(o for arg in op.args for o in owners.get(arg, ()))):
-            last[owner] = step
+        for used in (op.memory, *[owners.get(arg, ()) for arg in op.args]):
+            for owner in used:
+                last[owner] = step
     returned = (owner for name in outputs for owner in owners.get(name, ()))
     last.update(dict.fromkeys((*entered, *returned), len(ops)))
     worst = _worst(len(ops), sizes, born, last)
