@@ -1,8 +1,9 @@
-"""Calls of torch.nn's own modules seen before: their one op is recorded again, without running their forward.
+"""Modules of torch.nn whose forward is one call: that call is recorded without running their forward.
 
-A module of torch.nn without children computes from its attributes, its tensors and its input. Where a call of
-one came to a single op on known layouts, a call of another of the same class, with equal attributes and layouts,
-comes to the same op on its own tensors.
+A module of torch.nn without children computes from its attributes, its tensors and its input; which function it
+calls with what follows from its class, its attributes, and the dtype and number of dimensions of its input. The
+first module of each kind is run and what it calls is kept (``Recipe``); for its like that call is recorded at
+once, on their own tensors.
 """
 
 from __future__ import annotations
@@ -22,114 +23,155 @@ from fxprof.tracing.bounds import Assumptions
 from fxprof.tracing.layouts import Layout
 from fxprof.tracing.location import code_kind, source_of, user_frame
 from fxprof.tracing.nodes import Nodes
+from fxprof.tracing.opaque import is_opaque
 from fxprof.tracing.repeats import Seen
 from fxprof.tracing.store import Store
-from fxprof.tracing.values import Value
+from fxprof.tracing.values import Value, tensors_in
 
 _LIMIT = 1 << 14  # calls remembered, over all traces
 _TENSORS = frozenset([Tensor, Parameter])
 _PLAIN = frozenset([bool, int, float, str, tuple, list, NoneType, torch.dtype, object])
 _ABSENT = object()
-_INPUT = ""  # where a leaf's own tensors have their names
+_INPUT = ""  # where a module's own tensors have their names
+
+Heard = tuple[Any, str, tuple[Any, ...], dict[str, Any]]  # function, name, arguments
 
 
-class Leaf:
-    """The one op that a call came to; ``seen`` has its result, and ``places`` the tensors among its arguments."""
+class Recipe:
+    """The one call that modules come to; ``places`` says which tensors stand where among its arguments.
 
-    __slots__ = ("args", "kwargs", "places", "seen", "source")
+    ``source`` is the line in torch's own forward, known where no code of the user's was on the stack. ``seen`` has
+    what is known of the call by the layouts of its tensors.
+    """
 
-    def __init__(self, node: fx.Node, given: dict[fx.Node, tuple[str, Layout | None]], source: Any) -> None:
-        self.seen: Seen = node.meta["seen"]
-        self.args = list(node.args)
-        self.kwargs = dict(node.kwargs)
-        items: list[tuple[Any, Any]] = [*enumerate(node.args), *node.kwargs.items()]
-        # For each place among the arguments: which tensor stands there, and its layout.
-        self.places = [(place, *given[item]) for place, item in items if isinstance(item, fx.Node)]
-        self.source = source  # the line in torch's own forward, known where no code of the user's was on the stack
+    __slots__ = ("args", "func", "kwargs", "name", "places", "seen", "source")
+
+    def __init__(self, heard: Heard, names: dict[int, str], source: tuple[str, int] | None) -> None:
+        self.func, self.name, args, self.kwargs = heard
+        self.args = list(args)
+        items: list[tuple[Any, Any]] = [*enumerate(args), *self.kwargs.items()]
+        self.places = [(place, names[id(item)]) for place, item in items if isinstance(item, Tensor)]
+        for place, _ in self.places:
+            (self.args if type(place) is int else self.kwargs)[place] = None  # no tensor is kept
+        self.source = source
+        self.seen: dict[tuple[Layout | None, ...], Seen] = {}
 
 
-_leaves: dict[Any, Leaf | None] = {}  # None: not a single op
+_recipes: dict[Any, Recipe | None] = {}  # None: not a single call
 
 
 class Leaves:
-    """Runs the modules of one trace."""
+    """Runs the modules of one trace; ``record`` records a call, and ``heard`` is where calls are then listed."""
 
-    def __init__(self, nodes: Nodes, values: Store, assumptions: Assumptions, device: torch.device) -> None:
+    def __init__(
+        self, nodes: Nodes, values: Store, assumptions: Assumptions, device: torch.device, record: Any
+    ) -> None:
+        self.heard: list[Heard] | None = None
         self._nodes = nodes
         self._values = values
         self._assumptions = assumptions
         self._device = device.type
+        self._record = record
         self._modes = torch._C._len_torch_function_stack()  # any that the model's code enters sees every call
 
     def call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What ``module`` returns: from what is known of its like, else by running it."""
         value = self._abstract(args[0]) if len(args) == 1 and not kwargs and type(args[0]) is Tensor else None
-        if value is None or torch._C._len_torch_function_stack() != self._modes:
+        if value is None or self.heard is not None or torch._C._len_torch_function_stack() != self._modes:
             return module._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
         with torch._C.DisableTorchFunction():
             key = _key(module, value.layout, self._device)
             try:
-                leaf = None if key is None else _leaves.get(key, _ABSENT)
+                recipe = None if key is None else _recipes.get(key, _ABSENT)
             except TypeError:  # an attribute that cannot be told from another
-                leaf = None
-            result = self._again(leaf, module, value) if type(leaf) is Leaf else None
+                recipe = None
+            result = self._made(recipe, module, value) if type(recipe) is Recipe else None
         if result is not None:
             return result
-        if leaf is None:
+        if recipe is None:
             return module._call_impl(*args)  # type: ignore[no-untyped-call]
-        return self._first(key, module, args[0], value)
+        return self._first(key, module, args[0])
 
-    def _again(self, leaf: Leaf, module: nn.Module, given: Value) -> Tensor | None:
-        """Record the op on this module's tensors; None where they are laid out in another way."""
+    def _made(self, recipe: Recipe, module: nn.Module, given: Value) -> Tensor | None:
+        """Record the call on this module's tensors; None where there is more to them than their layout."""
         frame = user_frame()
-        source = source_of(frame) if frame is not None and code_kind(frame.f_code) == "user" else leaf.source
+        source = source_of(frame) if frame is not None and code_kind(frame.f_code) == "user" else recipe.source
         if source is None:
             return None
-        args, kwargs = leaf.args.copy(), leaf.kwargs.copy()
         values = []
-        for place, name, layout in leaf.places:
+        for _, name in recipe.places:
             value = self._own(module, name) if name else given
-            if value is None or value.layout is not layout:
+            if value is None:
                 return None
             values.append(value)
+        layouts = tuple([value.layout for value in values])
+        seen = recipe.seen.get(layouts)
+        args, kwargs = recipe.args.copy(), recipe.kwargs.copy()
+        if seen is None:
+            for (place, _), value in zip(recipe.places, values):
+                (args if type(place) is int else kwargs)[place] = value.handle
+            return self._recorded(recipe, layouts, tuple(args), kwargs, source)
+        for (place, _), value in zip(recipe.places, values):
             (args if type(place) is int else kwargs)[place] = value.node or value.graph_node()
-        seen = leaf.seen
         node = self._nodes.node(seen.node_kind, seen.target, tuple(args), kwargs, source)
         if seen.written is not None:
             node.meta["written"] = values[seen.written].graph_node()
         made: Tensor = self._values.adopt_again(seen, values, node, ())
         return made
 
-    def _first(self, key: Any, module: nn.Module, held: Tensor, given: Value) -> Any:
-        """Run the module, and remember what it came to."""
-        tensors, assumed = {given.graph_node(): (_INPUT, given.layout)}, self._assumptions.made
-        last = next(reversed(self._nodes.graph.nodes), None)
-        result = module._call_impl(held)  # type: ignore[no-untyped-call]
-        with torch._C.DisableTorchFunction():
-            if len(_leaves) >= _LIMIT:
-                _leaves.clear()
-            for name, tensor in (*module._parameters.items(), *module._buffers.items()):
-                value = None if tensor is None else self._values.known(tensor)
-                if value is not None and value.node is not None:
-                    tensors.setdefault(value.node, (name, value.layout))
-            leaf = None if self._assumptions.made > assumed else self._leaf(last, tensors, result, module)
-            _leaves[key] = leaf
+    def _recorded(
+        self, recipe: Recipe, layouts: tuple[Layout | None, ...], args: tuple[Any, ...], kwargs: dict[str, Any],
+        source: tuple[str, int],
+    ) -> Tensor:  # fmt: skip
+        """Record the call on layouts not seen before."""
+        self._nodes.source = source
+        try:
+            result: Tensor = self._record(recipe.func, recipe.name, args, kwargs)
+        finally:
+            self._nodes.source = None
+        seen: Seen | None = self._values[result].graph_node().meta.get("seen")
+        if seen is not None and not seen.swapped and seen.kind is None:
+            if len(recipe.seen) >= _LIMIT:
+                recipe.seen.clear()
+            recipe.seen[layouts] = seen
         return result
 
-    def _leaf(self, last: fx.Node | None, tensors: dict[fx.Node, Any], result: Any, module: nn.Module) -> Leaf | None:
-        """The leaf, if one op on the module's own tensors and its input is all that was recorded."""
+    def _first(self, key: Any, module: nn.Module, held: Tensor) -> Any:
+        """Run the module, and keep what it calls."""
+        last, assumed = next(reversed(self._nodes.graph.nodes), None), self._assumptions.made
+        heard: list[Heard] = []
+        self.heard = heard
+        try:
+            result = module._call_impl(held)  # type: ignore[no-untyped-call]
+        finally:
+            self.heard = None
+        with torch._C.DisableTorchFunction():
+            names = {id(tensor): name for name, tensor in (*module._parameters.items(), *module._buffers.items())}
+            names[id(held)] = _INPUT
+            if len(_recipes) >= _LIMIT:
+                _recipes.clear()
+            told = len(heard) == 1 and self._assumptions.made == assumed and _told_by(heard[0], names)
+            told = told and _PLAIN.issuperset(key[2])
+            call = self._only_call(last, result) if told else None
+            _recipes[key] = None
+            if call is not None:
+                source = call.meta["source"]
+                own = source[0] == type(module).forward.__code__.co_filename
+                _recipes[key] = Recipe(heard[0], names, source if own else None)
+        return result
+
+    def _only_call(self, last: fx.Node | None, result: Any) -> fx.Node | None:
+        """The node of a result, if all others since ``last`` are parameters and buffers."""
         made = self._values.known(result) if type(result) is Tensor else None
         call = None if made is None else made.node
+        if call is None or call is last or call.op == "get_attr":
+            return None
         for node in reversed(self._nodes.graph.nodes):
             if node is last:
                 break
-            if node is not call and not (node.op == "get_attr" and node in tensors):
+            if node is not call and node.op != "get_attr":
                 return None
-        if call is None or call is last or not _told_by(call, tensors):
-            return None
-        code = type(module).forward.__code__
-        filename, _ = source = call.meta["source"]
-        return Leaf(call, tensors, source if filename == code.co_filename else None)
+        return call
 
     def _abstract(self, tensor: Tensor) -> Value | None:
         """The value of a tensor that the trace has made and knows the layout of, and nothing more."""
@@ -145,23 +187,23 @@ class Leaves:
         if tensor is None or type(tensor) not in _TENSORS:
             return None
         value = self._values[tensor]
-        return value if value.real is None and value.span is None and value.support is None else None
+        plain = value.real is None and value.span is None and value.support is None and value.layout is not None
+        return value if plain else None
 
 
-def _told_by(call: fx.Node, tensors: dict[fx.Node, Any]) -> bool:
-    """Whether a node can be made again from its place among the arguments of each of those tensors."""
-    seen: Seen | None = call.meta.get("seen")
-    if seen is None or seen.swapped or seen.kind is not None:
-        return False
-    items = [item for item in (*call.args, *call.kwargs.values()) if isinstance(item, fx.Node)]
-    return set(items) == set(call.all_input_nodes) and all(item in tensors for item in items)
+def _told_by(heard: Heard, names: dict[int, str]) -> bool:
+    """Whether a call takes no tensors but those of these names, each as an argument of its own."""
+    _, name, args, kwargs = heard
+    own = [item for item in (*args, *kwargs.values()) if isinstance(item, Tensor)]
+    every = list(tensors_in((args, kwargs)))
+    return not is_opaque(name) and len(own) == len(every) and all(id(item) in names for item in own)
 
 
 # -- what a class computes from ------------------------------------------------------------------------
 
 
-def _key(module: nn.Module, *of_call: Any) -> tuple[Any, ...] | None:
-    """The class of a module of torch.nn and all that its code can read, but the tensors' data; else None."""
+def _key(module: nn.Module, given: Any, device: str) -> tuple[Any, ...] | None:
+    """The class of a module of torch.nn and what decides about what it calls; None for any other module."""
     kind: Any = type(module)
     names = _attributes(kind, kind.forward)
     held = vars(module)
@@ -171,11 +213,9 @@ def _key(module: nn.Module, *of_call: Any) -> tuple[Any, ...] | None:
     types = tuple(map(type, read))
     if list in types:
         read = tuple([tuple(item) if type(item) is list else item for item in read])
-    if not _PLAIN.issuperset(types):
-        return None
-    shapes = [tensor if tensor is None else tensor.shape for tensor in held["_parameters"].values()]
-    shapes += [tensor if tensor is None else tensor.shape for tensor in held["_buffers"].values()]
-    return kind, read, types, *shapes, *of_call, torch.get_default_dtype()
+    there = [tensor is None for tensor in held["_parameters"].values()]
+    there += [tensor is None for tensor in held["_buffers"].values()]
+    return kind, read, types, *there, given.dtype, len(given.shape), device, torch.get_default_dtype()
 
 
 @lru_cache(maxsize=512)

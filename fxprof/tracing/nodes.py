@@ -34,6 +34,7 @@ class Nodes:
         self.graph = fx.Graph()
         self.attributes: dict[str, Any] = {}
         self.missed_calls = False
+        self.source: tuple[str, int] | None = None  # of the call being recorded, where its forward is not run
         self._modules = modules
         self._prefixes: dict[Any, str] = {}
         self._add = adder(self.graph)
@@ -74,6 +75,7 @@ class Nodes:
         source: tuple[str, int] | None = None,
     ) -> fx.Node:  # fmt: skip
         """Add a node of ``kind``, placed in the module and on the source line being run."""
+        source = source or self.source
         if source is None:
             frame = user_frame()
             if frame is not None and code_kind(frame.f_code) == "kernel":

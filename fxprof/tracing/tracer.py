@@ -60,13 +60,15 @@ class Tracer(TorchFunctionMode):
         self._propagator = Propagator(assumptions, self._where)
         self.functions = Functions(self._call_function)
         self._below = _Below(self) if see_dispatch else None
+        self._leaves: Leaves | None = None
         self._busy = False  # inside a recorded call, where everything is its implementation
 
     def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run forward and return what it returned."""
         with self.modules.intercepted(), self.functions.intercepted(), self._below or nullcontext(), self:
             if self._below is None:
-                self.modules.forward = Leaves(self.nodes, self.values, self._assumptions, self._device).call
+                self._leaves = Leaves(self.nodes, self.values, self._assumptions, self._device, self.record)
+                self.modules.forward = self._leaves.call
             return run_forward(self._model, args, kwargs)
 
     def __torch_function__(
@@ -113,6 +115,8 @@ class Tracer(TorchFunctionMode):
 
     def record(self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Find the shape of a call's result, add its node, and return what the model's code shall see."""
+        if self._leaves is not None and self._leaves.heard is not None:
+            self._leaves.heard.append((func, name, args, kwargs))
         look = None if is_opaque(name) else sight(func, args, kwargs, self.values.__getitem__)
         seen = None if look is None else recall(look)
         if look is None:

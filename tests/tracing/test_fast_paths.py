@@ -56,7 +56,7 @@ class _Forgetful(dict[Any, Any]):
 @contextmanager
 def forgotten() -> Iterator[None]:
     """Run the body with nothing remembered from before."""
-    kept = ((leaves, "_leaves"), (repeats, "_seen"), (costs, "_CALLS"))
+    kept = ((leaves, "_recipes"), (repeats, "_seen"), (costs, "_CALLS"))
     with ExitStack() as stack:
         for where, name in kept:
             stack.enter_context(mock.patch.object(where, name, {}))
