@@ -8,7 +8,6 @@ once, on their own tensors.
 
 from __future__ import annotations
 
-import dis
 from functools import lru_cache
 from itertools import repeat
 from types import FunctionType, NoneType
@@ -224,17 +223,17 @@ def _attributes(kind: type[nn.Module], forward: Any) -> tuple[str, ...] | None:
     own = kind.__module__.startswith("torch.nn.modules.") and getattr(nn, kind.__name__, None) is kind
     if not own or type(forward) is not FunctionType or code_kind(forward.__code__) != "forward":
         return None
-    above = kind.__mro__[: kind.__mro__.index(nn.Module)]
-    found = {name for base in above for f in vars(base).values() if type(f) is FunctionType for name in _loaded(f)}
+    above = [vars(base) for base in kind.__mro__[: kind.__mro__.index(nn.Module)]]
+    found: set[str] = set()
+    pending = ["forward"]
+    while pending:  # the names in forward's code, and in that of the methods among them
+        name = pending.pop()
+        if name not in found:
+            found.add(name)
+            methods = [held[name] for held in above if name in held]
+            functions = [m.fget if isinstance(m, property) else m for m in methods]
+            pending += [n for f in functions if isinstance(f, FunctionType) for n in f.__code__.co_names]
     return tuple(sorted(name for name in found if not callable(getattr(kind, name, None))))
-
-
-def _loaded(function: FunctionType) -> set[str]:
-    return {
-        instruction.argval
-        for instruction in dis.get_instructions(function)
-        if instruction.opname in ("LOAD_ATTR", "LOAD_METHOD")
-    }
 
 
 def _hooked(held: dict[str, Any]) -> bool:
