@@ -5,17 +5,19 @@ A load that fails must leave the model as it was, and must not need the memory o
 
 1. *Swap* what is cheap to undo: tensors that replace meta ones, the optimizer's state, frozen flags. Any exception,
    an interrupt included, puts the old objects back.
-2. *Copy* all values in one call of ``torch._foreach_copy_``. Python runs no code inside it, so no interrupt and no
-   signal handler can stop between two tensors, and with everything checked it has no reason to raise. Its last copy
-   sets a flag: whoever interrupts right after it finds the load complete, not half undone.
+2. *Copy* all small tensors in one call of ``torch._foreach_copy_``. Python runs no code inside it, so no interrupt and
+   no signal handler can stop between two tensors, and with everything checked it has no reason to raise. Its last
+   copy sets a flag: from then on the load is finished, never undone.
+3. *Copy* the large ones (``copying.py``), which takes Python between two stretches. Whatever interrupts there, the
+   same copies are made again in one call as above, before it goes on.
 
 Only copies that run foreign code or allocate on an accelerator could fail midway (tensor subclasses, strided targets
-on a GPU). They go before that call, with the originals kept, and are undone by copying those back.
+on a GPU). They go before these, with the originals kept, and are undone by copying those back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -23,6 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fxprof.checkpoint import copying
 from fxprof.checkpoint.optimizer import Follow
 from fxprof.checkpoint.pieces import Piece
 from fxprof.checkpoint.result import Change
@@ -41,11 +44,15 @@ class Draft:
     loaded: list[Tensor] = field(default_factory=list)  # the tensors that get values, as they will be
 
 
-def commit(draft: Draft, follow: Follow | None, freeze: bool) -> None:
-    """Change the model, or raise and leave it as it was."""
+def commit(draft: Draft, follow: Follow | None, freeze: bool) -> list[Piece]:
+    """Change the model, or raise and leave it as it was. Returns the copies known to hold finite values only."""
     undo: Undo = []
-    done = torch.zeros(1)
-    last = Piece(done, torch.ones(1))
+    done = torch.zeros(1, device="cpu")  # whatever the default is
+    last = Piece(done, torch.ones(1, device="cpu"))
+    safe = [piece for piece in draft.copies if _cannot_fail(piece)]
+    large = [piece for piece in safe if copying.is_large(piece)]
+    small = [piece for piece in safe if not copying.is_large(piece)]
+    copy_large = copying.prepared(large)
     try:
         with torch.no_grad():
             for entry in draft.replacements:
@@ -56,12 +63,17 @@ def commit(draft: Draft, follow: Follow | None, freeze: bool) -> None:
                 follow.apply()
             if freeze:
                 _freeze(draft.loaded, undo)
-            _copy([*draft.copies, last], undo)
+            _copy_undoably([piece for piece in draft.copies if not _cannot_fail(piece)], undo)
+            _copy_at_once([*small, last])
+            finite = copy_large()
     except BaseException:
-        if not done.item():
+        if done.item():
+            _copy_at_once([*large, last])
+        else:
             for step in reversed(undo):
                 step()
         raise
+    return [piece for piece, known in zip(large, finite) if known]
 
 
 def _freeze(loaded: Iterable[Tensor], undo: Undo) -> None:
@@ -71,15 +83,15 @@ def _freeze(loaded: Iterable[Tensor], undo: Undo) -> None:
             tensor.requires_grad_(False)
 
 
-def _copy(copies: list[Piece], undo: Undo) -> None:
-    safe: list[Piece] = []
-    risky: list[Piece] = []
-    for piece in copies:
-        (safe if _cannot_fail(piece) else risky).append(piece)
+def _copy_undoably(risky: Iterable[Piece], undo: Undo) -> None:
     for piece in risky:
         undo.append(partial(_put_back, piece.target, piece.target.clone()))
         piece.target.copy_(piece.source)
-    torch._foreach_copy_([piece.target for piece in safe], [piece.source for piece in safe])
+
+
+def _copy_at_once(safe: Sequence[Piece]) -> None:
+    with torch.no_grad():
+        torch._foreach_copy_([piece.target for piece in safe], [piece.source for piece in safe])
 
 
 def _put_back(target: Tensor, old: Tensor) -> None:

@@ -90,12 +90,12 @@ def load(
     follow = None
     if optimizer is not None:
         follow = optimizers.prepare(optimizer, model, plan, checkpoint)
-    commit(draft, follow, freeze)
+    finite = {targets.identity(piece.target) for piece in commit(draft, follow, freeze)}
     return Result(
         plan=plan,
         trainable_parameters=tuple(parameter for parameter in model.parameters() if parameter.requires_grad),
         optimizer=None if follow is None else follow.report,
-        changes=(*draft.changes, *_non_finite(plan, model)),
+        changes=(*draft.changes, *_non_finite(plan, model, finite)),
         extras=checkpoint.extras,
     )
 
@@ -266,11 +266,16 @@ def _note_values(draft: Draft, match: Match, target: Tensor, sources: list[Tenso
             draft.changes.append(Change(match.target, "overflow", f"{seen.overflow:,} values became infinite"))
 
 
-def _non_finite(plan: Plan, model: nn.Module) -> list[Change]:
-    """What is NaN or infinite after loading. Found on the model, whose memory is near; the file's pages are not."""
+def _non_finite(plan: Plan, model: nn.Module, finite: set[tuple[Any, ...]]) -> list[Change]:
+    """What is NaN or infinite after loading. Found on the model, whose memory is near; the file's pages are not.
+
+    ``finite`` are identities of tensors that were looked at when they were copied.
+    """
     found = []
     tensors = targets.tensors(model)
     for name in (match.target for match in plan.matches):
+        if targets.identity(tensors[name]) in finite:
+            continue
         local = targets.local_part(tensors[name].detach())
         count = pieces.values(local, local.dtype).non_finite
         if count:
