@@ -61,14 +61,21 @@ class Nodes:
         return self.attribute(f"{prefix}{sum(key.startswith(prefix) for key in self.attributes)}", item)
 
     def call(self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> fx.Node:
-        """A node for a call: an operator, a method or a function, whichever reads best."""
+        """A node for a call."""
+        kind, target, args = self.spelled(func, name, args, kwargs)
+        return self.node(kind, target, args, kwargs)
+
+    def spelled(
+        self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[str, Any, tuple[Any, ...]]:
+        """A call as an operator, a method or a function, whichever reads best: op, target and arguments of its node."""
         if not kwargs and len(args) == 2 and name in REFLECTED:
-            return self.node("call_function", REFLECTED[name], (args[1], args[0]), kwargs)
+            return "call_function", REFLECTED[name], (args[1], args[0])
         if not _is_method(func, name):
-            return self.node("call_function", func, args, kwargs)
+            return "call_function", func, args
         if not kwargs and (name, len(args)) in OPERATORS:
-            return self.node("call_function", OPERATORS[name, len(args)], args, kwargs)
-        return self.node("call_method", name, args, kwargs)
+            return "call_function", OPERATORS[name, len(args)], args
+        return "call_method", name, args
 
     def node(
         self, kind: str, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any],

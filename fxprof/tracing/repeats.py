@@ -75,11 +75,11 @@ class Seen:
     __slots__ = ("kind", "metadata", "node_kind", "results", "swapped", "target", "tensors", "written")
 
     def __init__(
-        self, node: fx.Node, metadata: Any, kind: Any, results: list[Result], swapped: bool, written: int | None,
-        values: list[Value],
+        self, node_kind: str, target: Any, metadata: Any, kind: Any, results: list[Result], swapped: bool,
+        written: int | None, values: list[Value],
     ) -> None:  # fmt: skip
-        self.node_kind = node.op
-        self.target = node.target
+        self.node_kind = node_kind
+        self.target = target
         self.metadata = metadata
         self.kind = kind  # None for a lone tensor, else what holds the results
         self.results = results
@@ -176,21 +176,17 @@ def remember(look: Sight, node: fx.Node, result: Any, find: Find, written: Any) 
         return
     swapped = node.args != look.args and len(look.args) == 2
     metadata = node.meta["tensor_meta"]
-    _keep(look, node, Seen(node, metadata, None if kind is Tensor else kind, results, swapped, place, look.values))
+    held = None if kind is Tensor else kind
+    seen = Seen(node.op, node.target, metadata, held, results, swapped, place, look.values)
+    node.meta["seen"] = keep(look, seen)
 
 
-def remember_new(look: Sight, node: fx.Node, layout: Layout, span: Span | None) -> Seen:
-    """Keep that a call makes one new tensor of that layout."""
-    swapped = len(look.args) == 2 and node.args != look.args
-    seen = Seen(node, layout.metadata, None, [Result(layout, None, 0, span)], swapped, None, look.values)
-    _keep(look, node, seen)
-    return seen
-
-
-def _keep(look: Sight, node: fx.Node, seen: Seen) -> None:
+def keep(look: Sight, seen: Seen) -> Seen:
+    """Keep what there is to know about calls like this one."""
     if len(_seen) >= _LIMIT:
         _seen.clear()
-    node.meta["seen"] = _seen[look.key] = seen
+    _seen[look.key] = seen
+    return seen
 
 
 def _result(item: Any, find: Find, look: Sight, bases: list[Tensor | None]) -> Result | None:

@@ -166,12 +166,6 @@ class Store:
         self.add(Value(tensor, node=node, assumed=assumed, span=result.span, layout=result.layout))
         return tensor
 
-    def adopt_new(self, tensor: Tensor, node: fx.Node, seen: Seen) -> None:
-        """Make a value of the one new tensor that ``node`` returned."""
-        (result,) = seen.results
-        node.meta.update(tensor_meta=seen.metadata, storage=storages(tensor))
-        self.add(Value(tensor, node=node, span=result.span, layout=result.layout))
-
     def _adopt_each(self, result: Any, node: Callable[[], fx.Node], adopt_one: Callable[..., Tensor]) -> Any:
         """Adopt the tensors of a tuple, list or dict; their getitem nodes appear when they are used."""
 

@@ -21,17 +21,15 @@ from fxprof.tracing import names
 from fxprof.tracing.bounds import Assumptions
 from fxprof.tracing.calls import Call
 from fxprof.tracing.choices import CHOOSING, Assumed
-from fxprof.tracing.devices import on
+from fxprof.tracing.formed import formed
 from fxprof.tracing.inventory import Inventory
-from fxprof.tracing.layouts import layout_of
 from fxprof.tracing.leaves import Leaves
 from fxprof.tracing.location import run_forward, source_of, user_frame
 from fxprof.tracing.modules import ModuleStack
 from fxprof.tracing.nodes import Nodes
 from fxprof.tracing.opaque import Functions, is_opaque, opaque_name, written_arguments
 from fxprof.tracing.propagate import RANDOM, Propagator
-from fxprof.tracing.repeats import Sight, recall, remember, remember_new, sight
-from fxprof.tracing.shapes import SHAPES
+from fxprof.tracing.repeats import Sight, recall, remember, sight
 from fxprof.tracing.spans import Span, span_of
 from fxprof.tracing.store import Store
 from fxprof.tracing.support import carried, scattered
@@ -119,11 +117,10 @@ class Tracer(TorchFunctionMode):
             self._leaves.heard.append((func, name, args, kwargs))
         look = None if is_opaque(name) else sight(func, args, kwargs, self.values.__getitem__)
         seen = None if look is None else recall(look)
-        if look is None:
-            return self._run(func, name, args, kwargs, None)
-        if seen is None:
-            held = self._in_form(func, name, args, kwargs, look)
-            return self._run(func, name, args, kwargs, look) if held is None else held
+        if look is not None and seen is None:
+            seen = formed(look, func, name, args, kwargs, self.nodes, self.values)
+        if look is None or seen is None:
+            return self._run(func, name, args, kwargs, look)
         target = None if seen.written is None else look.values[seen.written].graph_node()
         node_args = (look.args[1], look.args[0]) if seen.swapped else look.args
         node = self.nodes.node(seen.node_kind, seen.target, node_args, look.kwargs)
@@ -131,25 +128,6 @@ class Tracer(TorchFunctionMode):
             node.meta["written"] = target
         facts = self._facts(look.values) if look.mixed else ()
         return self.values.adopt_again(seen, look.values, node, facts)
-
-    def _in_form(
-        self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any], look: Sight
-    ) -> Tensor | None:
-        """What a call returns whose closed form needs no more than the shapes of its tensors; None for any other."""
-        form = SHAPES.get(func)
-        plain = form is not None and not look.mixed and name not in names.INDEXED
-        if form is None or not plain or names.written_argument(name, args, kwargs) is not None:
-            return None
-        result = form(*args, **on("meta", kwargs))
-        if type(result) is not Tensor or self.values.known(result) is not None:
-            return None
-        layout = layout_of(result)
-        if layout is None or result.requires_grad:
-            return None
-        span = span_of(name, args, kwargs, [value.handle for value in look.values], result, 0, self.values.span)
-        node = self.nodes.call(func, name, look.args, look.kwargs)
-        self.values.adopt_new(result, node, remember_new(look, node, layout, span))
-        return result
 
     def _run(
         self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any], look: Sight | None

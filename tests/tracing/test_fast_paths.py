@@ -16,13 +16,14 @@ from torch.nn import functional as F
 
 import fxprof
 from fxprof import costs
-from fxprof.tracing import leaves, propagate, repeats, tracer
+from fxprof.tracing import formed, leaves, propagate, repeats, tracer
 from fxprof.tracing.shapes import special
 from tests.tracing.made import module
 
 FAST_PATHS = (
     "modules seen before",
     "calls seen before",
+    "calls in closed form",
     "shapes in closed form",
     "costs of calls seen before",
     "small results",
@@ -32,14 +33,17 @@ FAST_PATHS = (
 @contextmanager
 def without(path: str) -> Iterator[None]:
     """Run the body with one fast path switched off, and nothing remembered."""
-    off: dict[str, tuple[Any, str, Any]] = {
-        "modules seen before": (leaves, "_key", lambda *_: None),
-        "calls seen before": (tracer, "recall", _nothing_seen),
-        "shapes in closed form": (propagate, "SHAPES", special.SHAPES),
-        "costs of calls seen before": (costs, "_CALLS", _Forgetful()),
-        "small results": (propagate, "_NEVER_LARGER", frozenset()),
+    off: dict[str, list[tuple[Any, str, Any]]] = {
+        "modules seen before": [(leaves, "_key", lambda *_: None)],
+        "calls seen before": [(tracer, "recall", _nothing_seen)],
+        "calls in closed form": [(tracer, "formed", lambda *_: None)],
+        "shapes in closed form": [(propagate, "SHAPES", special.SHAPES), (formed, "SHAPES", special.SHAPES)],
+        "costs of calls seen before": [(costs, "_CALLS", _Forgetful())],
+        "small results": [(propagate, "_NEVER_LARGER", frozenset())],
     }
-    with forgotten(), mock.patch.object(*off[path]):
+    with forgotten(), ExitStack() as stack:
+        for patch in off[path]:
+            stack.enter_context(mock.patch.object(*patch))
         yield
 
 
