@@ -31,6 +31,7 @@ _LIMIT = 1 << 14  # calls remembered, over all traces
 _TENSORS = frozenset([Tensor, Parameter])
 _PLAIN = frozenset([bool, int, float, str, tuple, list, NoneType, torch.dtype, object])
 _ABSENT = object()
+_NO_DEFAULTS = repeat(_ABSENT)
 _INPUT = ""  # where a module's own tensors have their names
 
 Heard = tuple[Any, str, tuple[Any, ...], dict[str, Any]]  # function, name, arguments
@@ -75,18 +76,26 @@ class Leaves:
 
     def call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What ``module`` returns: from what is known of its like, else by running it."""
-        value = self._abstract(args[0]) if len(args) == 1 and not kwargs and type(args[0]) is Tensor else None
-        if value is None or self.heard is not None or torch._C._len_torch_function_stack() != self._modes:
+        kind: Any = type(module)
+        names = _attributes(kind, kind.forward)
+        if (
+            names is None or kwargs or len(args) != 1 or type(args[0]) is not Tensor or self.heard is not None
+            or torch._C._len_torch_function_stack() != self._modes
+        ):  # fmt: skip
             return module._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
-        with torch._C.DisableTorchFunction():
-            key = _key(module, value.layout, self._device)
-            try:
-                recipe = None if key is None else _recipes.get(key, _ABSENT)
-            except TypeError:  # an attribute that cannot be told from another
-                recipe = None
-            result = self._made(recipe, module, value) if type(recipe) is Recipe else None
-        if result is not None:
-            return result
+        value = self._values.known(args[0])
+        if value is None or not value.is_plain:
+            return module._call_impl(*args)  # type: ignore[no-untyped-call]
+        key = _key(module, names, value.layout, self._device)
+        try:
+            recipe = None if key is None else _recipes.get(key, _ABSENT)
+        except TypeError:  # an attribute that cannot be told from another
+            recipe = None
+        if type(recipe) is Recipe:
+            with torch._C.DisableTorchFunction():
+                result = self._made(recipe, module, value)
+            if result is not None:
+                return result
         if recipe is None:
             return module._call_impl(*args)  # type: ignore[no-untyped-call]
         return self._first(key, module, args[0])
@@ -172,12 +181,6 @@ class Leaves:
                 return None
         return call
 
-    def _abstract(self, tensor: Tensor) -> Value | None:
-        """The value of a tensor that the trace has made and knows the layout of, and nothing more."""
-        value = self._values.known(tensor)
-        plain = value is not None and value.real is None and value.span is None and value.support is None
-        return value if plain and value is not None and value.layout is not None else None
-
     def _own(self, module: nn.Module, name: str) -> Value | None:
         """The value of one of the module's own tensors, if it is a weight."""
         tensor: Tensor | None = module._parameters.get(name)
@@ -186,8 +189,7 @@ class Leaves:
         if tensor is None or type(tensor) not in _TENSORS:
             return None
         value = self._values[tensor]
-        plain = value.real is None and value.span is None and value.support is None and value.layout is not None
-        return value if plain else None
+        return value if value.is_plain else None
 
 
 def _told_by(heard: Heard, names: dict[int, str]) -> bool:
@@ -201,20 +203,19 @@ def _told_by(heard: Heard, names: dict[int, str]) -> bool:
 # -- what a class computes from ------------------------------------------------------------------------
 
 
-def _key(module: nn.Module, given: Any, device: str) -> tuple[Any, ...] | None:
-    """The class of a module of torch.nn and what decides about what it calls; None for any other module."""
-    kind: Any = type(module)
-    names = _attributes(kind, kind.forward)
+def _key(module: nn.Module, names: tuple[str, ...], given: Any, device: str) -> tuple[Any, ...] | None:
+    """The class of a module of torch.nn and what decides about what it calls; None where more than forward runs."""
     held = vars(module)
-    if names is None or held["_modules"] or "forward" in held or _hooked(held):
+    if held["_modules"] or "forward" in held or _hooked(held):
         return None
-    read = tuple(map(held.get, names, repeat(_ABSENT)))
+    read = tuple(map(held.get, names, _NO_DEFAULTS))
     types = tuple(map(type, read))
     if list in types:
         read = tuple([tuple(item) if type(item) is list else item for item in read])
-    there = [tensor is None for tensor in held["_parameters"].values()]
-    there += [tensor is None for tensor in held["_buffers"].values()]
-    return kind, read, types, *there, given.dtype, len(given.shape), device, torch.get_default_dtype()
+    return (
+        type(module), read, types, *map(type, held["_parameters"].values()), *map(type, held["_buffers"].values()),
+        given.dtype, len(given.shape), device, torch.get_default_dtype(),
+    )  # fmt: skip
 
 
 @lru_cache(maxsize=512)

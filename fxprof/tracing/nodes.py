@@ -50,10 +50,12 @@ class Nodes:
         self.attributes[name] = item
         current = self._modules.current
         node = self._add("get_attr", name, (), {}, name.replace(".", "_"))
-        node.meta = {
-            "nn_module_stack": current.stack, "module_path": current.path, "source": ("", 0),
-            "tensor_meta": tensor_meta,
-        }  # fmt: skip
+        node.meta.update(
+            {
+                "nn_module_stack": current.stack, "module_path": current.path, "source": ("", 0),
+                "tensor_meta": tensor_meta,
+            }
+        )  # fmt: skip
         return node
 
     def unnamed(self, prefix: str, item: Any) -> fx.Node:
@@ -93,10 +95,12 @@ class Nodes:
             prefix = self._prefixes[target] = self.graph._target_to_str(target)
         current = self._modules.current
         node = self._add(kind, target, args, kwargs, prefix)
-        node.meta = {
-            "nn_module_stack": current.stack, "module_path": current.path, "source": source,
-            "grad_enabled": torch.is_grad_enabled(),
-        }  # fmt: skip
+        node.meta.update(
+            {
+                "nn_module_stack": current.stack, "module_path": current.path, "source": source,
+                "grad_enabled": torch.is_grad_enabled(),
+            }
+        )  # fmt: skip
         return node
 
     def constant(self, item: Any) -> Any:

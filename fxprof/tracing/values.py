@@ -67,6 +67,11 @@ class Value:
         self._meta: Tensor | None = None
 
     @property
+    def is_plain(self) -> bool:
+        """Whether its layout is all there is to know."""
+        return self.layout is not None and self.real is None and self.span is None and self.support is None
+
+    @property
     def meta(self) -> Tensor:
         """The same tensor without data."""
         if self._meta is None:
