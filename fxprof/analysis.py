@@ -156,6 +156,9 @@ class _Memory:
 
     def owners(self, name: str, storages: Any) -> tuple[tuple[str, ...], bool]:
         """The owner of each output's memory, and whether any of it is new."""
+        if type(storages) is int:
+            owner = self._owner.setdefault(storages, name)
+            return (owner,), owner is name
         found = list(_flat(storages))
         owners = []
         fresh = False

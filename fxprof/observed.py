@@ -18,6 +18,7 @@ HYPERPARAMETERS = (
     "kernel_size", "groups", "padding", "affine", "elementwise_affine", "dim", "mode", "input_size", "hidden_size",
     "num_layers", "bidirectional", "batch_first", "bias",
 )  # fmt: skip
+_NAMES = frozenset(HYPERPARAMETERS)
 _KEPT = frozenset([bool, int, float, str, tuple, type(None)])  # what a cache may hold on to
 # Arguments that some tool's formula reads; a tensor among them is kept as its shape.
 ARGUMENTS: Mapping[str, tuple[str, ...]] = {
@@ -83,7 +84,10 @@ def _weight(name: str, shape: tuple[int, ...], trainable: bool) -> Weight:
 
 def hyperparameters(module: nn.Module) -> Attributes:
     """Those of HYPERPARAMETERS that the module has, as plain values."""
-    values = tuple(map(vars(module).get, HYPERPARAMETERS))
+    held = vars(module)
+    if _NAMES.isdisjoint(held):
+        return ()
+    values = tuple(map(held.get, HYPERPARAMETERS))
     return _pairs(*values) if _KEPT.issuperset(map(type, values)) else _pairs.__wrapped__(*values)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import operator
 import random
 import sys
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from functools import _lru_cache_wrapper
+from itertools import islice
+from operator import is_, itemgetter
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -23,6 +24,14 @@ _OPAQUE = (
 _PLAIN = frozenset([bool, int, float, str, type(None), tuple, torch.nn.Parameter])
 _FUNCTIONS = frozenset([FunctionType, _lru_cache_wrapper])
 _CONTAINERS = frozenset([dict, OrderedDict, list, set])
+# The attributes that nn.Module itself gives to every module, in order, and which of them hold what.
+_STANDARD = vars(nn.Module())
+_NAMES = tuple(_STANDARD)
+_PARTS = ("_parameters", "_buffers", "_modules")  # they hold tensors and modules
+_parts = itemgetter(*map(_NAMES.index, _PARTS))
+_hooks = itemgetter(
+    *(i for i, name in enumerate(_NAMES) if name not in _PARTS and type(_STANDARD[name]) in _CONTAINERS)
+)
 _DEPTH = 6  # how far into plain objects hanging off a module a snapshot looks
 _LIMIT = 200_000  # objects; a module that holds its data set must not make tracing slow
 
@@ -37,12 +46,28 @@ class _Snapshot:
         self._seen: set[int] = set()
         pending: deque[tuple[Any, int]] = deque()
         for module in modules:
-            self._save_dict(vars(module), 0, pending)
+            self._save_module(vars(module), pending)
         while pending and len(self._seen) < _LIMIT:
             item, depth = pending.popleft()
             if id(item) not in self._seen:
                 self._seen.add(id(item))
                 self._save(item, depth, pending)
+
+    def _save_module(self, held: dict[str, Any], pending: deque[tuple[Any, int]]) -> None:
+        values = list(held.values())
+        if tuple(islice(held, len(_NAMES))) != _NAMES or any(_hooks(values)):
+            self._save_dict(held, 0, pending)
+            return
+        self._dicts.append((held, dict(held)))
+        self._empty += _hooks(values)  # nobody has registered any
+        for part in _parts(values):
+            if part:
+                self._dicts.append((part, dict(part)))
+            else:
+                self._empty.append(part)
+        for value in values[len(_NAMES) :]:
+            if type(value) not in _PLAIN and not isinstance(value, _OPAQUE):
+                pending.append((value, 1))
 
     def _save_dict(self, item: dict[Any, Any], depth: int, pending: deque[tuple[Any, int]]) -> None:
         saved = dict(item)
@@ -91,7 +116,7 @@ class _Snapshot:
 
 def _same(found: Any, saved: Any) -> bool:
     """Whether two collections hold the same objects in the same order."""
-    return len(found) == len(saved) and all(map(operator.is_, found, saved))
+    return len(found) == len(saved) and all(map(is_, found, saved))
 
 
 class _Code:
