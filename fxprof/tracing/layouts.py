@@ -29,7 +29,7 @@ class Layout:
 
     def empty(self) -> Tensor:
         """A meta tensor of this layout, in new memory."""
-        return torch.empty_strided(self.shape, self.stride, dtype=self.dtype, device="meta")
+        return torch.empty_strided(self.shape, self.stride, dtype=self.dtype, device=_META)
 
 
 @lru_cache(maxsize=1 << 16)
@@ -38,6 +38,7 @@ def spec_of(shape: torch.Size, dtype: torch.dtype) -> TensorSpec:
     return TensorSpec(shape, dtype)
 
 
+_META = torch.device("meta")
 _known: dict[Any, Layout] = {}
 
 

@@ -102,7 +102,7 @@ class Leaves:
 
     def _made(self, recipe: Recipe, module: nn.Module, given: Value) -> Tensor | None:
         """Record the call on this module's tensors; None where there is more to them than their layout."""
-        frame = user_frame()
+        frame = user_frame(4)  # before it are this, call and ModuleStack.call
         source = source_of(frame) if frame is not None and code_kind(frame.f_code) == "user" else recipe.source
         if source is None:
             return None

@@ -31,14 +31,15 @@ def code_kind(code: CodeType) -> str:
     return kind
 
 
-def user_frame() -> FrameType | None:
+def user_frame(above: int = 1) -> FrameType | None:
     """The innermost frame of the model's own code; of torch's modules where there is none.
 
+    The search starts at the ``above``-th caller; those before it are known to be fxprof's or torch's.
     A meta kernel's frame is a sign that TorchScript or C++ has called the kernel behind the tracer's back.
     """
     fallback = None
     kinds = _kinds.get
-    frame: FrameType | None = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(above)
     while frame is not None and frame.f_code is not _BOTTOM:
         code = frame.f_code
         kind = kinds(code) or code_kind(code)

@@ -23,21 +23,16 @@ _SLOT = "_compiled_call_impl"
 
 @dataclass(slots=True)
 class ModuleCall:
-    """One call of a module: its positional tensors and those it returned; ``key`` as in ``nn_module_stack``."""
+    """One call of a module: its positional tensors and those it returned.
+
+    ``stack`` is the ``nn_module_stack`` of the nodes made in it, and ``key`` its own in there.
+    """
 
     path: str
-    key: str = ""
+    key: str
+    stack: dict[str, tuple[str, str]]
     inputs: tuple[Tensor, ...] = ()
     outputs: tuple[Tensor, ...] = ()
-
-
-@dataclass(slots=True)
-class Frame:
-    """A module being called; ``stack`` is the ``nn_module_stack`` of the nodes made in it."""
-
-    path: str
-    key: str  # its own in the stack
-    stack: dict[str, tuple[str, str]]
 
 
 class ModuleStack:
@@ -45,19 +40,19 @@ class ModuleStack:
 
     def __init__(self, names: dict[nn.Module, list[str]]) -> None:
         self.calls: list[ModuleCall] = []
-        self.failed_in: Frame | None = None
+        self.failed_in: ModuleCall | None = None
         self.forward: Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], Any] = _run_forward  # how to run one
         self._names = names
         self._behind = {module: behind for module in self._names if (behind := wrapped(module)) is not None}
-        self._frames = [Frame("", "", {})]
+        self._running = [ModuleCall("", "", {})]
         self._counts: dict[str, int] = {}
         self._kinds: dict[type[nn.Module], str] = {}
         self._thread = threading.get_ident()
 
     @property
-    def current(self) -> Frame:
+    def current(self) -> ModuleCall:
         """The innermost module being called."""
-        return self._frames[-1]
+        return self._running[-1]
 
     @contextmanager
     def intercepted(self) -> Iterator[None]:
@@ -80,28 +75,27 @@ class ModuleStack:
             return module._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
         if module in self._behind:
             return self._behind[module](*args, **kwargs)
-        frame = self._enter(module)
-        call = ModuleCall(frame.path, frame.key, _tensors(args[0] if len(args) == 1 else args))
+        call = self._called(module, _tensors(args[0] if len(args) == 1 else args))
         self.calls.append(call)
-        self._frames.append(frame)
+        self._running.append(call)
         try:
             result = self.forward(module, args, kwargs)
         except Exception:
-            self.failed_in = self.failed_in or frame
+            self.failed_in = self.failed_in or call
             raise
         finally:
-            self._frames.pop()
+            self._running.pop()
         call.outputs = _tensors(result)
         return result
 
-    def _enter(self, module: nn.Module) -> Frame:
-        parent = self.current
+    def _called(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> ModuleCall:
+        parent = self._running[-1]
         names = self._names[module]
         # A module with several names goes by the one below its caller.
         path = names[0] if len(names) == 1 else max(names, key=lambda name: _common(name, parent.path))
         count = self._counts[path] = self._counts.get(path, 0) + 1
         key = f"L__self__{path}" if count == 1 else f"L__self__{path}@{count - 1}"
-        return Frame(path, key, {**parent.stack, key: (path, self._kind(type(module)))})
+        return ModuleCall(path, key, {**parent.stack, key: (path, self._kind(type(module)))}, inputs)
 
     def _kind(self, kind: type[nn.Module]) -> str:
         name = self._kinds.get(kind)

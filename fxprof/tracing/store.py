@@ -89,7 +89,8 @@ class Store:
         if name is not None and (layout := layout_of(tensor)) is not None and _is_weight(tensor, layout):
             value = Value(tensor, node=self._nodes.attribute(name, tensor, layout.metadata), layout=layout)
             value.twinned = self._twinned
-            return self.add(value)
+            self._values[id(tensor)] = value  # which the model keeps alive
+            return value
         if name is None and tensor.is_meta:
             if (alias := self._alias(tensor)) is not None:
                 return alias
@@ -218,7 +219,7 @@ class Store:
 
 def _is_weight(tensor: Tensor, layout: Layout) -> bool:
     """Whether the values of a registered tensor are none of the trace's business."""
-    return tensor.is_meta or (layout.floating and layout.numel > 1)
+    return (layout.floating and layout.numel > 1) or tensor.is_meta
 
 
 def _readable(tensor: Tensor, registered: bool) -> bool:
