@@ -126,7 +126,7 @@ def _names(producers: list[fx.Node], names: Mapping[fx.Node, str]) -> tuple[str,
     found = []
     for arg in producers:
         meta = arg.meta.get("tensor_meta")
-        count = 1 if type(meta) is TensorMetadata else sum(1 for _ in specs(meta))
+        count = 1 if type(meta) is TensorMetadata else len(specs(meta))
         found += [names.get(arg, arg.name)] * count
     return tuple(found)
 

@@ -76,7 +76,13 @@ def _from_aten(name: str) -> tuple[Parameters, ...]:
     return ()
 
 
+_KINDS = {int: "number", bool: "number", float: "number", type(None): "none", str: "text"}
+
+
 def _kind(value: Any) -> str:
+    kind = _KINDS.get(type(value))
+    if kind is not None:
+        return kind
     if isinstance(value, (tuple, list)):
         return "ints" if all(isinstance(item, int) for item in value) else "list"
     if value is None:

@@ -5,7 +5,7 @@ Calls that the tracer found alike are described once, over all analyses.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +40,7 @@ class Call:
     rule: Rule | None
 
 
+_NUMBERS = frozenset([int, float, bool, str, type(None)])
 _CALLS: dict[Seen, Call] = {}  # of all analyses
 _LIMIT = 1 << 15
 
@@ -62,7 +63,7 @@ def described(node: fx.Node, producers: list[fx.Node], rules: Mapping[str, Rule]
 def _describe(node: fx.Node, producers: list[fx.Node], rules: Mapping[str, Rule]) -> Call:
     op = ops.op_of(node.target)
     inputs = tuple([spec for arg in producers for spec in specs(arg.meta.get("tensor_meta"))])
-    outputs = tuple(specs(node.meta.get("tensor_meta")))
+    outputs = specs(node.meta.get("tensor_meta"))
     return Call(
         op, inputs, outputs, None if is_grad_call(node) else cost_of(node, op, rules), _bytes(op, inputs, outputs),
         observed.spelling(node.target), observed.arguments(node, op, shapes), rules.get(op),
@@ -70,8 +71,8 @@ def _describe(node: fx.Node, producers: list[fx.Node], rules: Mapping[str, Rule]
 
 
 def _bytes(op: str, inputs: Sequence[TensorSpec], outputs: tuple[TensorSpec, ...]) -> int:
-    written = sum(spec.nbytes for spec in outputs)
-    read = sum(spec.nbytes for spec in inputs)
+    written = sum([spec.nbytes for spec in outputs])
+    read = sum([spec.nbytes for spec in inputs])
     if (op in _LOOKUPS or op == "getitem") and len(inputs) > 1:
         largest = max(spec.nbytes for spec in inputs)
         read += min(written, largest) - largest
@@ -103,7 +104,10 @@ def cost_of(node: fx.Node, op: str, rules: Mapping[str, Rule]) -> Cost | None:
 
 def shapes(argument: Any) -> Any:
     """An fx argument with every node replaced by the shape it carries."""
-    if isinstance(argument, fx.Node):
+    kind = type(argument)
+    if kind in _NUMBERS:
+        return argument
+    if kind is fx.Node:
         return shape_of(argument.meta.get("tensor_meta"))
     if isinstance(argument, dict):
         return {key: shapes(value) for key, value in argument.items()}
@@ -114,7 +118,7 @@ def shapes(argument: Any) -> Any:
 
 def shape_of(meta: Any) -> Any:
     """The shape in a ``tensor_meta`` entry, or a tuple of them."""
-    if isinstance(meta, TensorMetadata):
+    if type(meta) is TensorMetadata:
         return tuple(meta.shape)
     if isinstance(meta, dict):
         return tuple(shape_of(item) for item in meta.values())
@@ -123,13 +127,12 @@ def shape_of(meta: Any) -> Any:
     return None
 
 
-def specs(meta: Any) -> Iterator[TensorSpec]:
+def specs(meta: Any) -> tuple[TensorSpec, ...]:
     """Every tensor in a ``tensor_meta`` entry."""
-    if isinstance(meta, TensorMetadata):
-        yield spec_of(meta.shape, meta.dtype)
-    elif isinstance(meta, (tuple, list)):
-        for item in meta:
-            yield from specs(item)
-    elif isinstance(meta, dict):
-        for item in meta.values():
-            yield from specs(item)
+    if type(meta) is TensorMetadata:
+        return (spec_of(meta.shape, meta.dtype),)
+    if isinstance(meta, dict):
+        meta = tuple(meta.values())
+    if isinstance(meta, (tuple, list)):
+        return tuple([spec for item in meta for spec in specs(item)])
+    return ()

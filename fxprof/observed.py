@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 from torch import fx, nn
@@ -143,6 +144,17 @@ def spelling(target: Any) -> str:
     """How the model's code called an op: ``operator.add``, ``torch.nn.functional.relu``, ``Tensor.mean``."""
     if isinstance(target, str):
         return f"Tensor.{target}"
+    if type(target) in (FunctionType, BuiltinFunctionType):
+        return _function(target)
+    return _qualified(target)
+
+
+@lru_cache(maxsize=1024)
+def _function(target: Any) -> str:
+    return _qualified(target)
+
+
+def _qualified(target: Any) -> str:
     name = getattr(target, "__name__", None) or type(target).__name__
     return f"{_HOMES.get(home := _home(target), home)}.{name}"
 

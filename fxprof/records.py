@@ -26,6 +26,7 @@ ITEMSIZE: Mapping[str, int] = {
     "uint32": 4, "int32": 4, "float32": 4, "qint32": 4, "complex32": 4,
     "uint64": 8, "int64": 8, "float64": 8, "complex64": 8, "complex128": 16,
 }  # fmt: skip
+_INT = frozenset([int])
 _SHORT = {"float": "float32", "half": "float16", "double": "float64", "long": "int64", "int": "int32", "short": "int16"}
 
 
@@ -77,7 +78,8 @@ class TensorSpec:
 
     def __init__(self, shape: Iterable[int], dtype: str | torch.dtype | None = None) -> None:
         sizes = tuple(shape)
-        if not all(isinstance(size, int) and not isinstance(size, bool) and size >= 0 for size in sizes):
+        plain = _INT.issuperset(map(type, sizes)) or all(isinstance(s, int) and type(s) is not bool for s in sizes)
+        if not plain or (sizes and min(sizes) < 0):
             raise InputError(f"a shape must be a tuple of sizes >= 0, got {shape!r}")
         object.__setattr__(self, "shape", sizes)
         name = None if dtype is None else str(dtype).removeprefix("torch.")
