@@ -59,9 +59,10 @@ _NONE = Choice(0, 0)
 def shares(traced: Trace, cost: Callable[[fx.Node, str], Cost | None]) -> dict[str, Fraction]:
     """The share of the rows that reaches each parameter that not all of them reach; ``cost`` counts a call."""
     names = {node: ops.op_of(node.target) for node in traced.graph.nodes if node.op in ("call_function", "call_method")}
-    if not any(name in CHOOSING or name in _GROUPED or name == "eq" for name in names.values()):
+    choices = _choices(names)
+    if not choices and _GROUPED.isdisjoint(names.values()):
         return {}
-    flow = _Flow(traced, names, cost)
+    flow = _Flow(traced, names, choices, cost)
     for node in traced.graph.nodes:
         flow.visit(node)
     return dict(flow.found())
@@ -71,18 +72,14 @@ class _Flow:
     """One walk over the graph in order of execution."""
 
     def __init__(
-        self, traced: Trace, names: Mapping[fx.Node, str], cost: Callable[[fx.Node, str], Cost | None]
-    ) -> None:
+        self, traced: Trace, names: Mapping[fx.Node, str], choices: dict[fx.Node, Choice],
+        cost: Callable[[fx.Node, str], Cost | None],
+    ) -> None:  # fmt: skip
         self._names = names
         self._cost = cost
         self._sizes = {name: tensor.numel() for name, tensor in traced.model.parameters.items()}
         self._neutral: set[fx.Node] = set()  # neither data nor weights
-        # What follows from choices, by the first of them; the scores that it was made from too.
-        self._decided: dict[fx.Node, Choice] = {}
-        for node, name in names.items():
-            if name in CHOOSING and (choice := _choice(node)) is not None:
-                self._decided[node] = self._decided[node.all_input_nodes[0]] = choice
-        self._decided.update(_compared(names))
+        self._decided = choices  # and what follows from them, by the first of them
         self._weights: dict[fx.Node, tuple[str, ...]] = {}  # nodes that only move parameters
         self._gathered: set[fx.Node] = set()
         self._rows: dict[fx.Node, Rows] = {}
@@ -267,6 +264,16 @@ class _Flow:
         if weight in self._gathered and out:
             return max(Fraction(_lines(node) * _numel(weight), out), Fraction(1))
         return Fraction(1)
+
+
+def _choices(names: Mapping[fx.Node, str]) -> dict[fx.Node, Choice]:
+    """Calls that choose among alternatives, and the scores that they choose by."""
+    found: dict[fx.Node, Choice] = {}
+    for node, name in names.items():
+        if name in CHOOSING and (choice := _choice(node)) is not None:
+            found[node] = found[node.all_input_nodes[0]] = choice
+    found.update(_compared(names))
+    return found
 
 
 def _choice(node: fx.Node) -> Choice | None:
