@@ -72,7 +72,12 @@ ON_CPU = {name: _peer(name) for name in _PEERS}
 
 
 def _taken(way: Callable[[Made], None], made: Made) -> float:
+    """CPU seconds, with what others left behind out of the way."""
     gc.collect()
+    return _timed(way, made)
+
+
+def _timed(way: Callable[[Made], None], made: Made) -> float:
     start = time.process_time()
     way(made)
     return time.process_time() - start
@@ -108,7 +113,7 @@ def measured(spec: str, wanted: list[str]) -> dict[str, Any]:
     _forward(_toy("meta"))
     seconds["fxprof"] = _taken(_fxprof, made)
     _forward(made)
-    pairs = [(_taken(_forward, made), _taken(_fxprof, made)) for _ in range(_AGAIN)]
+    pairs = [(_timed(_forward, made), _timed(_fxprof, made)) for _ in range(_AGAIN)]
     seconds["forward"], seconds["again"] = map(min, zip(*pairs))
     for ways, device in ((ON_META, "meta"), (ON_CPU, "cpu")):
         for name, way in ways.items():

@@ -41,14 +41,20 @@ STRIDED = ("linear", "multi_head_attention_forward")
 def calls(records: Sequence[CallRecord], nodes: Iterable[fx.Node], ops: Sequence[OpProfile]) -> Iterator[CallProfile]:
     """Every module call, with the range of the ops that ran in it."""
     position = {op.name: index for index, op in enumerate(ops)}
-    spans: dict[str, tuple[int, int]] = {}
+    first: dict[str, int] = {}
+    last: dict[str, int] = {}
     for node in nodes:
         index = position.get(node.name)
-        if index is not None:
-            for key in node.meta["nn_module_stack"]:
-                spans[key] = (spans.get(key, (index, 0))[0], index + 1)
+        if index is not None and (stack := node.meta["nn_module_stack"]):
+            key = next(reversed(stack))
+            first.setdefault(key, index)
+            last[key] = index + 1
+    for record in reversed(records):  # a call comes before those made in it
+        if record.key in first and record.parent:
+            first[record.parent] = min(first[record.key], first.get(record.parent, len(ops)))
+            last[record.parent] = max(last[record.key], last.get(record.parent, 0))
     for record in records:
-        yield CallProfile(record.path, record.inputs, record.outputs, *spans.get(record.key, (0, 0)))
+        yield CallProfile(record.path, record.inputs, record.outputs, first.get(record.key, 0), last.get(record.key, 0))
 
 
 # -- modules ---------------------------------------------------------------------------------------------

@@ -28,10 +28,11 @@ _ATTEMPTS = 16  # how many branches on data may turn out to be the wrong guess
 
 
 class CallRecord(NamedTuple):
-    """One call of a module: its positional tensors and those it returned; ``key`` as in ``nn_module_stack``."""
+    """One call of a module: its positional tensors and those it returned; keys as in ``nn_module_stack``."""
 
     path: str
     key: str
+    parent: str  # key of the call that it was made in
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
 
@@ -143,7 +144,8 @@ def _attempt(
             raise HiddenCall
         tracer.nodes.graph.output(output_argument(tracer, result))
         calls = tuple(
-            CallRecord(call.path, call.key, _specs(call.inputs), _specs(call.outputs)) for call in tracer.modules.calls
+            CallRecord(call.path, call.key, call.parent, _specs(call.inputs), _specs(call.outputs))
+            for call in tracer.modules.calls
         )
         tracer.values.forget()
     return Trace(model, tracer.nodes.graph, tuple(reader.profiles), calls, tracer.nodes.attributes, assumptions.bounds)

@@ -25,11 +25,13 @@ _SLOT = "_compiled_call_impl"
 class ModuleCall:
     """One call of a module: its positional tensors and those it returned.
 
-    ``stack`` is the ``nn_module_stack`` of the nodes made in it, and ``key`` its own in there.
+    ``stack`` is the ``nn_module_stack`` of the nodes made in it; ``key`` is its own in there, ``parent`` that of the
+    call it was made in.
     """
 
     path: str
     key: str
+    parent: str
     stack: dict[str, tuple[str, str]]
     inputs: tuple[Tensor, ...] = ()
     outputs: tuple[Tensor, ...] = ()
@@ -44,7 +46,7 @@ class ModuleStack:
         self.forward: Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], Any] = _run_forward  # how to run one
         self._names = names
         self._behind = {module: behind for module in self._names if (behind := wrapped(module)) is not None}
-        self._running = [ModuleCall("", "", {})]
+        self._running = [ModuleCall("", "", "", {})]
         self._counts: dict[str, int] = {}
         self._kinds: dict[type[nn.Module], str] = {}
         self._thread = threading.get_ident()
@@ -95,7 +97,7 @@ class ModuleStack:
         path = names[0] if len(names) == 1 else max(names, key=lambda name: _common(name, parent.path))
         count = self._counts[path] = self._counts.get(path, 0) + 1
         key = f"L__self__{path}" if count == 1 else f"L__self__{path}@{count - 1}"
-        return ModuleCall(path, key, {**parent.stack, key: (path, self._kind(type(module)))}, inputs)
+        return ModuleCall(path, key, parent.key, {**parent.stack, key: (path, self._kind(type(module)))}, inputs)
 
     def _kind(self, kind: type[nn.Module]) -> str:
         name = self._kinds.get(kind)

@@ -105,7 +105,8 @@ class _Snapshot:
             for container in self._empty:
                 container.clear()
         for found, saved in self._dicts:
-            if not (_same(found.values(), saved.values()) and list(found) == list(saved)):
+            kept = len(found) == len(saved) and all(map(is_, found.values(), saved.values()))
+            if not kept or list(found) != list(saved):
                 found.clear()
                 found.update(saved)
         for container, items in self._others:
