@@ -146,7 +146,7 @@ class Leaves:
 
     def _first(self, key: Any, module: nn.Module, held: Tensor) -> Any:
         """Run the module, and keep what it calls."""
-        last, assumed = next(reversed(self._nodes.graph.nodes), None), self._assumptions.made
+        last, assumed = next(iter(reversed(self._nodes.graph.nodes)), None), self._assumptions.made
         heard: list[Heard] = []
         self.heard = heard
         try:
