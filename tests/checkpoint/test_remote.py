@@ -328,10 +328,10 @@ def test_killed_download_leaves_nothing_half(web: Files, tmp_path: Path) -> None
 
 def test_interrupted_download_is_resumed_by_the_next(web: Files, tmp_path: Path) -> None:
     """Ctrl-C leaves the part; the next run asks for the rest only."""
-    web.pause, web.block = 0.02, 10_000
+    web.pause, web.block = 0.3, 10_000  # nine seconds for the signal to arrive in
     child = start_download(web.url(NAME), tmp_path)
     part = tmp_path / f"{NAME}.part"
-    for _ in range(500):
+    for _ in range(3000):
         if part.exists() and part.stat().st_size:
             break
         threading.Event().wait(0.01)
