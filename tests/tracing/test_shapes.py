@@ -227,6 +227,73 @@ def recurrent(states: int) -> st.SearchStrategy[Arguments]:
     return arguments()
 
 
+@st.composite
+def dropped(draw: Any) -> Arguments:
+    """In training and not, with extreme probabilities, in place and not."""
+    (x,), _ = draw(one())
+    return (x, draw(st.sampled_from((0.0, 0.5, 1.0))), draw(st.booleans()), draw(st.booleans())), {}
+
+
+@st.composite
+def along(draw: Any) -> Arguments:
+    """One dimension, counted from either end."""
+    x = laid_out(draw, draw(shapes(1)))
+    return (x, draw(st.integers(-x.dim(), x.dim() - 1))), {}
+
+
+@st.composite
+def rolled(draw: Any) -> Arguments:
+    """In one dimension, in several, or flattened."""
+    x = laid_out(draw, draw(shapes(1)))
+    dims = draw(st.lists(st.integers(0, x.dim() - 1), min_size=1, max_size=2))
+    return (x, *draw(st.sampled_from(((1,), (2, dims[0]), ([1] * len(dims), dims), ((0,), (-1,)))))), {}
+
+
+@st.composite
+def stacked(draw: Any) -> Arguments:
+    """Tensors of one shape."""
+    shape = draw(shapes())
+    parts = [laid_out(draw, shape) for _ in range(draw(st.integers(1, 3)))]
+    return (parts, draw(st.integers(-len(shape) - 1, len(shape)))), {}
+
+
+@st.composite
+def split_and_joined(draw: Any) -> Arguments:
+    """A tensor with its dimensions joined, split in two, or both."""
+    x = laid_out(draw, draw(shapes(1)))
+    flat = draw(st.sampled_from((1, 2, 3, 4, 6, 8)))
+    cut = draw(st.integers(0, x.dim()))
+    target = draw(st.sampled_from(((*x.shape[:cut], -1), (-1, *x.shape[cut:]), (-1, flat), (flat, -1), tuple(x.shape))))
+    fits = x.numel() % flat == 0
+    return (x, target if fits or flat not in target else (-1,)), {}
+
+
+@st.composite
+def group_norm(draw: Any) -> Arguments:
+    """With and without weights."""
+    groups = draw(sizes)
+    x = laid_out(draw, [draw(sizes), groups * draw(sizes), *draw(shapes(1, 2)), 2])
+    weights = [torch.empty(x.shape[1], device="meta") for _ in range(2)] if draw(st.booleans()) else []
+    return (x, groups, *weights), {}
+
+
+def window(dims: int, *, dilated: bool) -> st.SearchStrategy[Arguments]:
+    """Kernels, strides and paddings, numbers or one per dimension, rounded up or down, with and without a batch."""
+
+    @st.composite
+    def arguments(draw: Any) -> Arguments:
+        lead = [draw(sizes) for _ in range(draw(st.integers(1, 2)))]
+        x = laid_out(draw, [*lead, *(draw(st.integers(5, 9)) for _ in range(dims))])
+        kernel = draw(st.integers(1, 3))
+        options: dict[str, Any] = {"ceil_mode": draw(st.booleans()), "padding": draw(st.integers(0, kernel // 2))}
+        if dilated:
+            options["dilation"] = draw(st.integers(1, 2))
+        stride = draw(st.sampled_from((None, 1, 2, 3, (2,) * dims)))
+        return (x, draw(st.sampled_from((kernel, (kernel,) * dims))), stride), options
+
+    return arguments()
+
+
 LAWS: dict[Any, st.SearchStrategy[Arguments]] = {
     **dict.fromkeys((F.relu, F.gelu, F.silu, torch.sigmoid, F.hardswish, Tensor.rsqrt, torch.exp, Tensor.cos), one()),
     **dict.fromkeys((torch.add, Tensor.mul, Tensor.sub, torch.div, Tensor.__rsub__), two()),
@@ -235,6 +302,11 @@ LAWS: dict[Any, st.SearchStrategy[Arguments]] = {
     F.batch_norm: batch_norm(), F.layer_norm: layer_norm(), torch.matmul: matmul(), torch.bmm: bmm(),
     F.scaled_dot_product_attention: attention(), F.multi_head_attention_forward: multi_head(), torch.cat: cat(),
     Tensor.reshape: reshape(), Tensor.mean: mean(), F.adaptive_avg_pool2d: pooled(), F.embedding: embedding(),
+    F.dropout: dropped(), F.softmax: along(), torch.softmax: along(), Tensor.sum: mean(), torch.roll: rolled(),
+    torch.stack: stacked(), torch.reshape: split_and_joined(), F.group_norm: group_norm(),
+    F.avg_pool1d: window(1, dilated=False), F.avg_pool2d: window(2, dilated=False),
+    F.avg_pool3d: window(3, dilated=False), F.max_pool1d: window(1, dilated=True),
+    F.max_pool2d: window(2, dilated=True), F.max_pool3d: window(3, dilated=True),
     Tensor.to: converted(), torch.lstm: recurrent(2), torch.gru: recurrent(1),
 }  # fmt: skip
 
@@ -269,6 +341,9 @@ PLAIN: dict[Any, tuple[Any, ...]] = {
     F.layer_norm: ((2, 3), [3]), torch.matmul: ((2, 3, 4), (2, 4, 5)), torch.cat: ([(2, 3), (2, 5)], 1),
     F.scaled_dot_product_attention: ((1, 2, 3, 4), (1, 2, 5, 4), (1, 2, 5, 6)), Tensor.mean: ((2, 3), -1),
     F.adaptive_avg_pool2d: ((1, 3, 8, 8), 1), Tensor.reshape: ((2, 3), 6), F.embedding: ((2, 3), (5, 4)),
+    F.avg_pool2d: ((1, 3, 8, 8), 2), F.max_pool2d: ((1, 3, 8, 8), 3, 2, 1), F.max_pool1d: ((1, 3, 8), 2),
+    F.dropout: ((2, 3), 0.5, False), F.softmax: ((2, 3), -1), torch.softmax: ((2, 3), 1), Tensor.sum: ((2, 3), -1),
+    torch.roll: ((2, 3), [1, 1], [0, 1]), torch.stack: ([(2, 3), (2, 3)], 1), F.group_norm: ((2, 4, 3, 3), 2),
     Tensor.to: ((2, 3), torch.float16), F.batch_norm: ((2, 3, 4, 4), (3,), (3,)),
 }  # fmt: skip
 

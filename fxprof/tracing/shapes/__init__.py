@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from fxprof.tracing.shapes import elementwise, layers, moving, products, recurrent, special
+from fxprof.tracing.shapes import elementwise, layers, moving, pooling, products, recurrent, special
 from fxprof.tracing.shapes.signature import fitting
 
-_FAMILIES = (elementwise, layers, moving, products, recurrent, special)
+_FAMILIES = (elementwise, layers, moving, pooling, products, recurrent, special)
 SHAPES: dict[Any, Callable[..., Any]] = {
     function: fitting(form) for family in _FAMILIES for function, form in family.SHAPES.items()
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -38,20 +39,42 @@ def _binary(input: Any = None, other: Any = None, **rest: Any) -> Any:
         return _unary(other)
     if input.dtype is not other.dtype or not input.dtype.is_floating_point:
         return NotImplemented
-    if input.shape == other.shape:
-        if input.stride() != other.stride() or not input.dim():
-            return NotImplemented
+    if not input.dim() or not other.dim():
+        return NotImplemented
+    if input.shape == other.shape and input.stride() == other.stride():
         return empty_like(input) if is_plain(input) or is_dense(input) else NotImplemented
-    return _broadcast(input, other)
-
-
-def _broadcast(input: Tensor, other: Tensor) -> Any:
-    """Contiguous tensors of different shapes, none of which could be taken for channels-last."""
-    if not (input.dim() and other.dim() and is_plain(input) and is_plain(other)):
-        return NotImplemented
     shape = _common(tuple(input.shape), tuple(other.shape))
-    if shape is None or 1 in shape[1:]:  # the strides of a size of 1 are arbitrary
+    if shape is None:
         return NotImplemented
+    for full, small in ((input, other), (other, input)):
+        if full.shape == shape and is_dense(full) and _agrees(full, small):
+            return empty_like(full)
+    return _broadcast(input, other, shape)
+
+
+def _agrees(full: Tensor, small: Tensor) -> bool:
+    """Whether both order in memory alike the dimensions that ``small`` is not repeated in.
+
+    Then torch's TensorIterator, which sorts dimensions by the strides of all operands, lays its result out as ``full``.
+    """
+    strides, shape = full.stride(), full.shape
+    if 0 in strides:
+        return False
+    skipped = full.dim() - small.dim()
+    found = []
+    for at, (size, stride) in enumerate(zip(small.shape, small.stride()), skipped):
+        if stride and size == shape[at]:
+            found.append((strides[at], size, stride))
+    found.sort()
+    return all(a[:2] < b[:2] and (a[2], a[1]) < (b[2], b[1]) for a, b in pairwise(found))
+
+
+def _broadcast(input: Tensor, other: Tensor, shape: tuple[int, ...]) -> Any:
+    """Contiguous tensors, none of which could be taken for channels-last."""
+    if not (input.is_contiguous() and other.is_contiguous()):
+        return NotImplemented
+    if input.shape != other.shape and (1 in shape[1:] or not (is_plain(input) and is_plain(other))):
+        return NotImplemented  # the strides of a size of 1 are arbitrary
     for tensor in (input, other):
         if tensor.shape == shape and is_ambiguous(tensor):
             return NotImplemented
@@ -77,6 +100,29 @@ def _binary_in_place(input: Any = None, other: Any = None, **rest: Any) -> Any:
     if not isinstance(other, Tensor) or other.dtype is not input.dtype:
         return NotImplemented
     return input if _common(tuple(input.shape), tuple(other.shape)) == tuple(input.shape) else NotImplemented
+
+
+def _dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
+    """A floating tensor -> itself where nothing is dropped or it is written to, else another like it."""
+    if not input.dtype.is_floating_point or not 0.0 <= p <= 1.0:
+        return NotImplemented
+    if not training or p == 0 or inplace:
+        return input
+    return empty_like(input) if is_plain(input) or is_dense(input) else NotImplemented
+
+
+def _softmax(input: Tensor, dim: Any = None, dtype: Any = None) -> Any:
+    """A contiguous floating tensor -> another."""
+    if type(dim) is not int or not -input.dim() <= dim < input.dim() or dtype is not None:
+        return NotImplemented
+    if not input.dtype.is_floating_point or not is_plain(input) or is_ambiguous(input):
+        return NotImplemented
+    return empty_like(input)
+
+
+def _softmax_stacked(input: Tensor, dim: Any = None, _stacklevel: int = 3, dtype: Any = None) -> Any:
+    """The same, with the parameters of ``torch.nn.functional``."""
+    return _softmax(input, dim, dtype)
 
 
 def _to(input: Tensor, dtype: Any) -> Any:
@@ -114,4 +160,8 @@ SHAPES: dict[Any, Callable[..., Any]] = {
     **_table(_BINARY, _binary),
     **_table(_BINARY_IN_PLACE, _binary_in_place),
     Tensor.to: _to,
+    F.dropout: _dropout,
+    torch.softmax: _softmax,
+    Tensor.softmax: _softmax,
+    F.softmax: _softmax_stacked,
 }

@@ -1,4 +1,4 @@
-"""Layers: convolutions, normalizations, adaptive pooling, embeddings."""
+"""Layers: convolutions, normalizations, embeddings."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _conv(dims: int) -> Callable[..., Any]:
 def _window(sizes: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> list[int] | None:
     """Positions of a sliding window in each dimension; None where it does not fit or a number is odd."""
     found = []
-    given = [_each(value, len(kernel)) for value in (stride, padding, dilation)]
+    given = [each(value, len(kernel)) for value in (stride, padding, dilation)]
     if None in given:
         return None
     for size, k, s, p, d in zip(sizes, kernel, *given):
@@ -54,7 +54,7 @@ def _window(sizes: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -
     return found
 
 
-def _each(value: Any, count: int) -> Any:
+def each(value: Any, count: int) -> Any:
     """One number per dimension, from one or from as many."""
     if isinstance(value, int):
         return (value,) * count
@@ -81,12 +81,22 @@ def _layer_norm(
     return empty(input.shape, input.dtype)
 
 
-def _adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Any:
-    """x (b, c, h, w) -> (b, c, *output_size), where an output size of None is the input's."""
-    given = (output_size, output_size) if isinstance(output_size, int) else tuple(output_size)
-    if input.dim() != 4 or len(given) != 2 or not is_plain(input) or is_ambiguous(input) or 0 in input.shape:
+def _group_norm(
+    input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+) -> Any:
+    """A contiguous x (b, c, *) -> another; weight and bias (c,)."""
+    if input.dim() < 2 or not input.dtype.is_floating_point or 0 in input.shape:
         return NotImplemented
-    return empty((*input.shape[:2], *[n if o is None else o for n, o in zip(input.shape[2:], given)]), input.dtype)
+    channels = input.shape[1]
+    if type(num_groups) is not int or num_groups < 1 or channels % num_groups:
+        return NotImplemented
+    if any(
+        given is not None and (given.shape != (channels,) or given.dtype is not input.dtype) for given in (weight, bias)
+    ):
+        return NotImplemented
+    if not is_plain(input) or is_ambiguous(input) or input.numel() == input.shape[0] * num_groups:
+        return NotImplemented
+    return empty(input.shape, input.dtype)
 
 
 def _embedding(input: Any = None, weight: Any = None, *_: Any, **__: Any) -> Any:
@@ -103,6 +113,6 @@ SHAPES: dict[Any, Callable[..., Any]] = {
     F.batch_norm: _normalized,
     F.instance_norm: _normalized,
     F.layer_norm: _layer_norm,
-    F.adaptive_avg_pool2d: _adaptive_avg_pool2d,
+    F.group_norm: _group_norm,
     F.embedding: _embedding,
 }
