@@ -199,7 +199,7 @@ def test_a_mode_that_the_model_enters_sees_every_call() -> None:
 
 @pytest.mark.parametrize(
     ("layer", "shape"),
-    [(nn.Linear(4, 4), (2, 5)), (nn.BatchNorm2d(4), (1, 4, 2)), (nn.ReLU(), (-1,))],
+    [(nn.Linear(4, 4), (2, 5)), (nn.BatchNorm2d(4), (1, 4, 2)), (nn.BatchNorm2d(4), (1, 3, 2, 2)), (nn.ReLU(), (-1,))],
 )
 def test_an_error_is_the_one_that_forward_raises(layer: nn.Module, shape: tuple[int, ...]) -> None:
     """Sizes that do not fit, and too few dimensions."""

@@ -64,9 +64,18 @@ def each(value: Any, count: int) -> Any:
     return items * count if len(items) == 1 else items if len(items) == count else None
 
 
-def _normalized(input: Any = None, *_: Any, **__: Any) -> Any:
-    """Shaped like the input. Without torch's check that a channel has two values to train on: costs do not need it."""
-    if not isinstance(input, Tensor):
+def _normalized(
+    input: Any = None, running_mean: Any = None, running_var: Any = None, weight: Any = None, bias: Any = None,
+    *_: Any, **__: Any,
+) -> Any:  # fmt: skip
+    """x (b, c, *), the others (c,) -> like x.
+
+    Without torch's check that a channel has two values to train on: costs do not need it.
+    """
+    if not isinstance(input, Tensor) or input.dim() < 2:
+        return NotImplemented
+    channels = input.shape[1:2]
+    if any(x is not None and x.shape != channels for x in (running_mean, running_var, weight, bias)):
         return NotImplemented
     return empty_like(input) if is_ambiguous(input) or is_dense(input) else empty(input.shape, input.dtype)
 
