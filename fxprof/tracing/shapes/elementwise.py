@@ -10,16 +10,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fxprof.tracing.shapes.strides import empty, empty_like, is_ambiguous, is_dense, is_plain
+from fxprof.tracing.shapes.strides import empty, empty_like, is_ambiguous, is_dense, is_plain, ordered_like
 
 
 def _unary(input: Any = None, *_: Any, inplace: bool = False, **rest: Any) -> Any:
-    """A floating tensor of any shape -> the same shape, dtype and, where they leave no holes, strides."""
+    """A floating tensor of any shape -> the same shape, dtype and order of the dimensions in memory."""
     if not isinstance(input, Tensor) or not input.dtype.is_floating_point or "out" in rest:
         return NotImplemented
     if inplace:
         return input
-    return empty_like(input) if is_plain(input) or is_dense(input) else NotImplemented
+    return _new(input)
+
+
+def _new(tensor: Tensor) -> Any:
+    """A result laid out like a tensor, without its holes."""
+    if is_plain(tensor) or is_dense(tensor):
+        return empty_like(tensor)
+    made = ordered_like(tensor)
+    return NotImplemented if made is None else made
 
 
 def _unary_in_place(input: Any = None, *_: Any, **__: Any) -> Any:
@@ -41,8 +49,9 @@ def _binary(input: Any = None, other: Any = None, **rest: Any) -> Any:
         return NotImplemented
     if not input.dim() or not other.dim():
         return NotImplemented
-    if input.shape == other.shape and input.stride() == other.stride():
-        return empty_like(input) if is_plain(input) or is_dense(input) else NotImplemented
+    if input.shape == other.shape:
+        made = empty_like(input) if input.stride() == other.stride() and is_dense(input) else ordered_like(input)
+        return NotImplemented if made is None else made  # the first operand's order decides
     shape = _common(tuple(input.shape), tuple(other.shape))
     if shape is None:
         return NotImplemented
@@ -50,6 +59,11 @@ def _binary(input: Any = None, other: Any = None, **rest: Any) -> Any:
         if full.shape == shape and is_dense(full) and _agrees(full, small):
             return empty_like(full)
     return _broadcast(input, other, shape)
+
+
+def _reflected(input: Any = None, other: Any = None, **rest: Any) -> Any:
+    """As ``_binary``, with the operands the other way round."""
+    return _binary(other, input, **rest)
 
 
 def _agrees(full: Tensor, small: Tensor) -> bool:
@@ -142,9 +156,9 @@ _UNARY = (
 ).split()
 _UNARY_IN_PLACE = "relu_ sigmoid_ tanh_ exp_ sqrt_ rsqrt_ neg_ abs_ clamp_ hardtanh_ leaky_relu_ elu_".split()
 _BINARY = (
-    "add sub mul div true_divide multiply subtract __add__ __radd__ __sub__ __rsub__ __mul__ __rmul__ __truediv__ "
-    "__rtruediv__ __rdiv__ __div__"
+    "add sub mul div true_divide multiply subtract __add__ __radd__ __sub__ __mul__ __rmul__ __truediv__ __div__"
 ).split()
+_REFLECTED = "__rsub__ __rtruediv__ __rdiv__".split()
 _BINARY_IN_PLACE = "add_ sub_ mul_ div_ __iadd__ __isub__ __imul__ __itruediv__".split()
 
 
@@ -158,6 +172,7 @@ SHAPES: dict[Any, Callable[..., Any]] = {
     **_table(_UNARY, _unary),
     **_table(_UNARY_IN_PLACE, _unary_in_place),
     **_table(_BINARY, _binary),
+    **_table(_REFLECTED, _reflected),
     **_table(_BINARY_IN_PLACE, _binary_in_place),
     Tensor.to: _to,
     F.dropout: _dropout,

@@ -52,3 +52,18 @@ def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
 def empty_like(tensor: Tensor) -> Tensor:
     """A new meta tensor with the same strides."""
     return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+
+
+def ordered_like(tensor: Tensor) -> Tensor | None:
+    """A new meta tensor without holes, its dimensions in the same order in memory; None where that is not certain."""
+    shape, strides = tensor.shape, tensor.stride()
+    ascending = sorted(range(len(shape)), key=strides.__getitem__)
+    counted = [strides[i] for i in ascending if shape[i] != 1]
+    if 0 in strides or 0 in shape or len(set(counted)) < len(counted):
+        return None
+    made = [0] * len(shape)
+    step = 1
+    for i in ascending:
+        made[i] = step
+        step *= shape[i]
+    return torch.empty_strided(shape, made, dtype=tensor.dtype, device="meta")
