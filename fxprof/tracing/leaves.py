@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from functools import lru_cache
 from itertools import repeat
-from types import FunctionType, NoneType
+from types import BuiltinFunctionType, FunctionType, NoneType
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import Parameter
+from torch.nn import functional as F
 from torch.nn.modules import module as _all
 
 from fxprof.tracing.bounds import Assumptions
@@ -29,11 +30,12 @@ from fxprof.tracing.values import Value, tensors_in
 
 _LIMIT = 1 << 14  # calls remembered, over all traces
 _TENSORS = frozenset([Tensor, Parameter])
-_PLAIN = frozenset([bool, int, float, str, tuple, list, NoneType, torch.dtype, object])
+_PLAIN = frozenset([bool, int, float, str, NoneType, torch.dtype, object])
 _ABSENT = object()
 _NO_DEFAULTS = repeat(_ABSENT)
 _INPUT = ""  # where a module's own tensors have their names
 
+Names = tuple[str, ...]
 Heard = tuple[Any, str, tuple[Any, ...], dict[str, Any]]  # function, name, arguments
 
 
@@ -47,8 +49,8 @@ class Recipe:
     __slots__ = ("args", "func", "kwargs", "name", "places", "seen", "source")
 
     def __init__(self, heard: Heard, names: dict[int, str], source: tuple[str, int] | None) -> None:
-        self.func, self.name, args, self.kwargs = heard
-        self.args = list(args)
+        self.func, self.name, args, kwargs = heard
+        self.args, self.kwargs = list(args), dict(kwargs)
         items: list[tuple[Any, Any]] = [*enumerate(args), *self.kwargs.items()]
         self.places = [(place, names[id(item)]) for place, item in items if isinstance(item, Tensor)]
         for place, _ in self.places:
@@ -72,12 +74,15 @@ class Leaves:
         self._assumptions = assumptions
         self._device = device.type
         self._record = record
+        self._kinds: dict[type[nn.Module], Names | None] = {}
         self._modes = torch._C._len_torch_function_stack()  # any that the model's code enters sees every call
 
     def call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What ``module`` returns: from what is known of its like, else by running it."""
-        kind: Any = type(module)
-        names = _attributes(kind, kind.forward)
+        kind = type(module)
+        if kind not in self._kinds:
+            self._kinds[kind] = _readable(kind)
+        names = self._kinds[kind]
         if (
             names is None or kwargs or len(args) != 1 or type(args[0]) is not Tensor or self.heard is not None
             or torch._C._len_torch_function_stack() != self._modes
@@ -153,20 +158,25 @@ class Leaves:
             result = module._call_impl(held)  # type: ignore[no-untyped-call]
         finally:
             self.heard = None
-        with torch._C.DisableTorchFunction():
-            names = {id(tensor): name for name, tensor in (*module._parameters.items(), *module._buffers.items())}
-            names[id(held)] = _INPUT
-            if len(_recipes) >= _LIMIT:
-                _recipes.clear()
-            told = len(heard) == 1 and self._assumptions.made == assumed and _told_by(heard[0], names)
-            told = told and _PLAIN.issuperset(key[2])
-            call = self._only_call(last, result) if told else None
-            _recipes[key] = None
-            if call is not None:
-                source = call.meta["source"]
-                own = source[0] == type(module).forward.__code__.co_filename
-                _recipes[key] = Recipe(heard[0], names, source if own else None)
+        if _is_plain(key[1]):  # else the key would keep an object of the model's
+            with torch._C.DisableTorchFunction():
+                if len(_recipes) >= _LIMIT:
+                    _recipes.clear()
+                guessed = self._assumptions.made > assumed
+                _recipes[key] = None if guessed else self._recipe(module, held, result, last, heard)
         return result
+
+    def _recipe(
+        self, module: nn.Module, held: Tensor, result: Any, last: fx.Node | None, heard: list[Heard]
+    ) -> Recipe | None:
+        """The one call that was heard, if it is all that happened."""
+        names = {id(tensor): name for name, tensor in (*module._parameters.items(), *module._buffers.items())}
+        names[id(held)] = _INPUT
+        call = self._only_call(last, result) if len(heard) == 1 and _told_by(heard[0], names) else None
+        if call is None:
+            return None
+        source: tuple[str, int] = call.meta["source"]
+        return Recipe(heard[0], names, source if source[0] == type(module).forward.__code__.co_filename else None)
 
     def _only_call(self, last: fx.Node | None, result: Any) -> fx.Node | None:
         """The node of a result, if all others since ``last`` are parameters and buffers."""
@@ -200,13 +210,18 @@ def _told_by(heard: Heard, names: dict[int, str]) -> bool:
     return not is_opaque(name) and len(own) == len(every) and all(id(item) in names for item in own)
 
 
+def _is_plain(read: tuple[Any, ...]) -> bool:
+    """Whether attributes are numbers, names and tuples of them."""
+    return all(_is_plain(item) if type(item) is tuple else type(item) in _PLAIN for item in read)
+
+
 # -- what a class computes from ------------------------------------------------------------------------
 
 
-def _key(module: nn.Module, names: tuple[str, ...], given: Any, device: str) -> tuple[Any, ...] | None:
+def _key(module: nn.Module, names: Names, given: Any, device: str) -> tuple[Any, ...] | None:
     """The class of a module of torch.nn and what decides about what it calls; None where more than forward runs."""
     held = vars(module)
-    if held["_modules"] or "forward" in held or _hooked(held):
+    if held["_modules"] or _hooked(held):
         return None
     read = tuple(map(held.get, names, _NO_DEFAULTS))
     types = tuple(map(type, read))
@@ -218,23 +233,39 @@ def _key(module: nn.Module, names: tuple[str, ...], given: Any, device: str) -> 
     )  # fmt: skip
 
 
+def _readable(kind: Any) -> Names | None:
+    """The names that forward of one of torch.nn's own classes can read by; None for another, or a changed, class."""
+    names = _names(kind, kind.forward)
+    if names is None:
+        return None
+    called = [getattr(home, name, None) for home in (kind, F, torch) for name in names]
+    return names if all(map(_is_torchs, filter(callable, called))) else None
+
+
+def _is_torchs(function: Any) -> bool:
+    """Whether nobody has put a function of their own in the place of torch's."""
+    if type(function) is FunctionType:
+        return function.__module__.startswith("torch.")
+    return isinstance(function, (type, BuiltinFunctionType))
+
+
 @lru_cache(maxsize=512)
-def _attributes(kind: type[nn.Module], forward: Any) -> tuple[str, ...] | None:
-    """Names that the code of one of torch.nn's own classes can read attributes by; None for any other class."""
+def _names(kind: type[nn.Module], forward: Any) -> Names | None:
+    """The names in forward's code, and in that of the methods among them; None for a class that is not torch.nn's."""
     own = kind.__module__.startswith("torch.nn.modules.") and getattr(nn, kind.__name__, None) is kind
     if not own or type(forward) is not FunctionType or code_kind(forward.__code__) != "forward":
         return None
     above = [vars(base) for base in kind.__mro__[: kind.__mro__.index(nn.Module)]]
     found: set[str] = set()
     pending = ["forward"]
-    while pending:  # the names in forward's code, and in that of the methods among them
+    while pending:
         name = pending.pop()
         if name not in found:
             found.add(name)
             methods = [held[name] for held in above if name in held]
             functions = [m.fget if isinstance(m, property) else m for m in methods]
             pending += [n for f in functions if isinstance(f, FunctionType) for n in f.__code__.co_names]
-    return tuple(sorted(name for name in found if not callable(getattr(kind, name, None))))
+    return tuple(sorted(found))
 
 
 def _hooked(held: dict[str, Any]) -> bool:

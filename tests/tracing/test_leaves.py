@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+import weakref
 from collections.abc import Callable
 from typing import Any
 from unittest import mock
@@ -155,9 +157,17 @@ def test_what_changes_a_module_is_seen() -> None:
         assert ops(linear) == ["matmul"]
     assert ops(linear) == ["linear"]
 
+    with mock.patch.object(nn.functional, "linear", lambda x, weight, bias: (x @ weight).tanh()):
+        assert ops(linear) == ["matmul", "tanh"]
+
     assert ops(parametrizations.weight_norm(nn.Linear(4, 4))) == ["_weight_norm", "linear"]
     conv = nn.Conv2d(4, 4, 3)
     assert fxprof.analyze(conv, (1, 4, 8, 8)).ops[0].output == fxprof.TensorSpec((1, 4, 6, 6), "float32")
+    vars(conv)["_conv_forward"] = lambda x, weight, bias: x
+    assert not fxprof.analyze(conv, (1, 4, 8, 8)).ops
+    del vars(conv)["_conv_forward"]
+    with mock.patch.object(nn.Conv2d, "_conv_forward", lambda self, x, weight, bias: x * 2):
+        assert [op.op for op in fxprof.analyze(conv, (1, 4, 8, 8)).ops] == ["mul"]
     conv.stride = (2, 2)
     assert fxprof.analyze(conv, (1, 4, 8, 8)).ops[0].output == fxprof.TensorSpec((1, 4, 3, 3), "float32")
 
@@ -213,14 +223,21 @@ def test_an_error_is_the_one_that_forward_raises(layer: nn.Module, shape: tuple[
     assert str(seen.value) == str(run.value)
 
 
-def test_what_is_kept_holds_no_tensor() -> None:
-    """A model that was analyzed can be freed."""
+def test_what_is_kept_keeps_no_model() -> None:
+    """After an analysis every model can be freed: recurrent layers, which list their weights, and patched ones."""
+    layers = [nn.Linear(4, 4), nn.BatchNorm1d(4).eval(), nn.LSTM(4, 4), nn.Linear(4, 4)]
+    vars(layers[3])["helper"] = vars(layers[3])["bias_k"] = object()
+    vars(layers[3])["weight_"] = layers[0]
+    shapes = [(2, 4), (2, 4), (2, 3, 4), (2, 4)]
     with forgotten():
-        fxprof.analyze(nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4).eval()), (2, 4))
-        kept = [recipe for recipe in leaves._recipes.values() if recipe is not None]
-
-    assert len(kept) == 2
-    assert not any(isinstance(item, Tensor) for recipe in kept for item in (*recipe.args, *recipe.kwargs.values()))
+        for layer, shape in zip(layers, shapes):
+            fxprof.analyze(layer, shape)
+        assert len([recipe for recipe in leaves._recipes.values() if recipe is not None]) == 2
+        alive: list[Any] = [weakref.ref(tensor) for layer in layers for tensor in layer.parameters()]
+        alive += [weakref.ref(layer) for layer in layers]
+        del layer, layers
+        gc.collect()
+        assert [reference() for reference in alive] == [None] * len(alive)
 
 
 names = st.one_of(
