@@ -125,10 +125,10 @@ def test_an_interrupt_between_two_stretches_finds_all_copied(monkeypatch: pytest
     """A real one, sent while part of the values is there: the load ends with all of them."""
     model, source = model_of(200_000), model_of(200_000, seed=1).state_dict()
     arrived: list[bool] = []
-    original, last = np.copyto, model.c.detach()
+    original, last, first = np.copyto, model.c.detach(), threading.Lock()
 
     def interrupted(*args: Any) -> None:
-        if not arrived:
+        if first.acquire(blocking=False):  # both threads may be here
             arrived.append(not torch.equal(last, source["c"]))
             _thread.interrupt_main()
         original(*args)
