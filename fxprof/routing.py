@@ -11,17 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
-from math import prod
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from torch import fx
-from torch.fx.passes.shape_prop import TensorMetadata
 
 from fxprof import ops
+from fxprof.alternatives import Choice, choices, is_split, lines, numel, shape
 from fxprof.report import Cost
 from fxprof.rules import RULES, free
 from fxprof.tracing import Trace
-from fxprof.tracing.choices import CHOOSING
 
 _GATHERS = frozenset("getitem index_select gather take_along_dim masked_select index take".split())
 _GROUPED = frozenset("grouped_mm _grouped_mm scaled_grouped_mm transformers::grouped_mm_fallback".split())
@@ -46,23 +44,16 @@ class Rows(NamedTuple):
     each: Fraction
 
 
-class Choice(NamedTuple):
-    """So many rows pick among so many alternatives."""
-
-    rows: int
-    alternatives: int
-
-
 _NONE = Choice(0, 0)
 
 
 def shares(traced: Trace, cost: Callable[[fx.Node, str], Cost | None]) -> dict[str, Fraction]:
     """The share of the rows that reaches each parameter that not all of them reach; ``cost`` counts a call."""
     names = {node: ops.op_of(node.target) for node in traced.graph.nodes if node.op in ("call_function", "call_method")}
-    choices = _choices(names)
-    if not choices and _GROUPED.isdisjoint(names.values()):
+    chosen = choices(names)
+    if not chosen and _GROUPED.isdisjoint(names.values()):
         return {}
-    flow = _Flow(traced, names, choices, cost)
+    flow = _Flow(traced, names, chosen, cost)
     for node in traced.graph.nodes:
         flow.visit(node)
     return dict(flow.found())
@@ -72,14 +63,14 @@ class _Flow:
     """One walk over the graph in order of execution."""
 
     def __init__(
-        self, traced: Trace, names: Mapping[fx.Node, str], choices: dict[fx.Node, Choice],
+        self, traced: Trace, names: Mapping[fx.Node, str], chosen: dict[fx.Node, Choice],
         cost: Callable[[fx.Node, str], Cost | None],
     ) -> None:  # fmt: skip
         self._names = names
         self._cost = cost
         self._sizes = {name: tensor.numel() for name, tensor in traced.model.parameters.items()}
         self._neutral: set[fx.Node] = set()  # neither data nor weights
-        self._decided = choices  # and what follows from them, by the first of them
+        self._decided = chosen  # and what follows from them, by the first of them
         self._weights: dict[fx.Node, tuple[str, ...]] = {}  # nodes that only move parameters
         self._gathered: set[fx.Node] = set()
         self._rows: dict[fx.Node, Rows] = {}
@@ -160,7 +151,7 @@ class _Flow:
             )
         others = [source for source in inputs if source not in self._weights and source not in self._neutral]
         index = name in ("getitem", "index_select")
-        many = index and any(_numel(source) > 1 and source in self._decided for source in others)
+        many = index and any(numel(source) > 1 and source in self._decided for source in others)
         if many or inputs[0] in self._gathered:
             self._gathered.add(node)
         return all(index and source in self._decided for source in others)
@@ -181,9 +172,9 @@ class _Flow:
             return None if rows is not None else self._dispatch(data[0], node, inputs)
         if rows is None:
             return None
-        if name in _REDUCES and _lines(node) == _lines(rows.source) and _numel(node) < max(map(_numel, data)):
+        if name in _REDUCES and lines(node) == lines(rows.source) and numel(node) < max(map(numel, data)):
             return None  # one row again for each that there was
-        if any(s not in self._rows and _numel(s) == _numel(node) for s in data) and name not in _PRODUCTS:
+        if any(s not in self._rows and numel(s) == numel(node) for s in data) and name not in _PRODUCTS:
             return None  # put beside rows that were never dispatched
         if name == "cat":
             joined = [self._rows[s] for s in inputs if s in self._rows and self._rows[s].source is rows.source]
@@ -193,10 +184,10 @@ class _Flow:
     def _dispatch(self, data: fx.Node, node: fx.Node, inputs: list[fx.Node]) -> Rows:
         given = self._origin(data, _REPEATS)
         source = self._source(given)
-        each = Fraction(_numel(node), max(_numel(source), 1))
+        each = Fraction(numel(node), max(numel(source), 1))
         choice = next(self._decided[s] for s in inputs if s in self._decided)
-        if choice.alternatives != _lines(given) > choice.rows > 0:  # each row is there once per choice already
-            each *= Fraction(_lines(given), choice.rows)
+        if choice.alternatives != lines(given) > choice.rows > 0:  # each row is there once per choice already
+            each *= Fraction(lines(given), choice.rows)
         self._dispatched[source] = self._dispatched.get(source, Fraction()) + each
         return Rows(source, each)
 
@@ -205,10 +196,10 @@ class _Flow:
         source = rows
         while self._names.get(source) in _SLICES and len(source.all_input_nodes) == 1:
             whole = source.all_input_nodes[0]
-            if not _is_split(whole) and _shape(whole)[-1:] != _shape(source)[-1:]:
+            if not is_split(whole) and shape(whole)[-1:] != shape(source)[-1:]:
                 break  # columns
             source = self._origin(whole, _REPEATS)
-        self._parts.setdefault(source, {})[rows] = Fraction(_numel(rows), max(_numel(source), 1))
+        self._parts.setdefault(source, {})[rows] = Fraction(numel(rows), max(numel(source), 1))
         return source
 
     def _origin(self, node: fx.Node, through: frozenset[str]) -> fx.Node:
@@ -220,14 +211,14 @@ class _Flow:
     def _part(self, node: fx.Node, name: str, inputs: list[fx.Node]) -> Fraction:
         """Which part of the rows a slice, or an element of a split, is; columns are no rows."""
         source = inputs[0]
-        if RULES.get(name) is not free or source not in self._rows or _is_split(node):
+        if RULES.get(name) is not free or source not in self._rows or is_split(node):
             return Fraction(1)
-        if _is_split(source):
+        if is_split(source):
             first = source.all_input_nodes[0]
-            whole = first if _shape(first)[-1:] == _shape(node)[-1:] else node
-            return Fraction(_numel(node), max(_numel(whole), 1))
-        cut = _shape(source)[-1:] == _shape(node)[-1:] and _numel(node) < _numel(source)
-        return Fraction(_numel(node), _numel(source)) if cut else Fraction(1)
+            whole = first if shape(first)[-1:] == shape(node)[-1:] else node
+            return Fraction(numel(node), max(numel(whole), 1))
+        cut = shape(source)[-1:] == shape(node)[-1:] and numel(node) < numel(source)
+        return Fraction(numel(node), numel(source)) if cut else Fraction(1)
 
     # -- parameters --------------------------------------------------------------------------------------
 
@@ -241,7 +232,7 @@ class _Flow:
             self._whole.update(names)
             return None
         whole = sum(self._sizes[entry] for entry in names)
-        share = rows.each / self._slices(node, name, weight, data) * Fraction(_numel(weight), max(whole, 1))
+        share = rows.each / self._slices(node, name, weight, data) * Fraction(numel(weight), max(whole, 1))
         for entry in names:
             uses = self._uses.setdefault(entry, {})
             uses[rows.source] = uses.get(rows.source, Fraction()) + share
@@ -250,81 +241,17 @@ class _Flow:
     def _dispatch_by_weight(self, data: fx.Node) -> Rows:
         """Rows that were not moved: each meets the slice of a weight that was gathered, or grouped, for it."""
         source = self._source(self._origin(data, _REPEATS | _GATHERS))
-        rows = Rows(source, Fraction(_numel(data), max(_numel(source), 1)))
+        rows = Rows(source, Fraction(numel(data), max(numel(source), 1)))
         self._dispatched[source] = self._dispatched.get(source, Fraction()) + rows.each
         return rows
 
     def _slices(self, node: fx.Node, name: str, weight: fx.Node, data: list[fx.Node]) -> Fraction:
         """Among how many slices of a weight the rows are divided: 1 where all rows meet all of it."""
         cost = self._cost(node, name)
-        out = _numel(node)
-        if name in _PRODUCTS and cost is not None and cost.macs and len(_shape(weight)) > 1 and data:
+        out = numel(node)
+        if name in _PRODUCTS and cost is not None and cost.macs and len(shape(weight)) > 1 and data:
             # (r, n) x (g, n, m) -> (r, m) in r * n * m products: r*n * g*n*m * r*m / (r*n*m)**2 = g
-            return max(Fraction(_numel(data[0]) * _numel(weight) * out, cost.macs**2), Fraction(1))
+            return max(Fraction(numel(data[0]) * numel(weight) * out, cost.macs**2), Fraction(1))
         if weight in self._gathered and out:
-            return max(Fraction(_lines(node) * _numel(weight), out), Fraction(1))
+            return max(Fraction(lines(node) * numel(weight), out), Fraction(1))
         return Fraction(1)
-
-
-def _choices(names: Mapping[fx.Node, str]) -> dict[fx.Node, Choice]:
-    """Calls that choose among alternatives, and the scores that they choose by."""
-    found: dict[fx.Node, Choice] = {}
-    for node, name in names.items():
-        if name in CHOOSING and (choice := _choice(node)) is not None:
-            found[node] = found[node.all_input_nodes[0]] = choice
-    found.update(_compared(names))
-    return found
-
-
-def _choice(node: fx.Node) -> Choice | None:
-    """The choice that a call makes among floating scores, where its indices are used."""
-    if not node.all_input_nodes or not _is_floating(node.all_input_nodes[0]):
-        return None
-    if _is_split(node) and not any(user.args[1:] == (1,) for user in node.users):
-        return None  # the values alone are used
-    scores, picked = _shape(node.all_input_nodes[0]), _shape(node)
-    if len(picked) < len(scores):
-        alternatives = prod(scores) // max(prod(picked), 1)
-    else:
-        alternatives = next((a for a, b in zip(scores, picked) if a != b), (scores or (1,))[-1])
-    return Choice(prod(scores) // max(alternatives, 1), alternatives)
-
-
-def _compared(names: Mapping[fx.Node, str]) -> dict[fx.Node, Choice]:
-    """Masks ``x == 0``, ``x == 1``, ...: a choice for each element of integers such as ids, where there are several."""
-    masks: dict[str, dict[Any, list[fx.Node]]] = {}
-    for node, name in names.items():
-        if name == "eq" and len(node.args) == 2 and isinstance(node.args[1], int) and len(node.all_input_nodes) == 1:
-            source = node.all_input_nodes[0]
-            if not _is_floating(source):  # the same numbers, also where each turn of a loop works them out again
-                same = f"{source.target} {source.args}" if source.op == "call_function" else source.name
-                masks.setdefault(same, {}).setdefault(node.args[1], []).append(node)
-    several = [found for found in masks.values() if len(found) > 1]
-    return {mask: Choice(_numel(mask), len(found)) for found in several for made in found.values() for mask in made}
-
-
-def _is_floating(node: fx.Node) -> bool:
-    meta = node.meta.get("tensor_meta")
-    return isinstance(meta, TensorMetadata) and meta.dtype.is_floating_point
-
-
-def _is_split(node: fx.Node) -> bool:
-    """Whether it returns several tensors."""
-    meta = node.meta.get("tensor_meta")
-    return isinstance(meta, (tuple, list)) and not isinstance(meta, TensorMetadata)
-
-
-def _shape(node: fx.Node) -> tuple[int, ...]:
-    meta: Any = node.meta.get("tensor_meta")
-    while isinstance(meta, (tuple, list)) and not isinstance(meta, TensorMetadata):
-        meta = meta[0] if meta else None
-    return tuple(meta.shape) if isinstance(meta, TensorMetadata) else ()
-
-
-def _numel(node: fx.Node) -> int:
-    return prod(_shape(node))
-
-
-def _lines(node: fx.Node) -> int:
-    """Rows: elements over the last dimension."""
-    return prod(_shape(node)[:-1])

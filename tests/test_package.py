@@ -18,8 +18,8 @@ PACKAGE = ROOT / "fxprof"
 
 # Who may import torch when imported: the part that traces and counts, and the loader.
 TORCH = (
-    "fxprof.tracing", "fxprof.ops", "fxprof.binding", "fxprof.decompose", "fxprof.training", "fxprof.routing",
-    "fxprof.costs", "fxprof.contents",
+    "fxprof.tracing", "fxprof.ops", "fxprof.binding", "fxprof.decompose", "fxprof.training", "fxprof.alternatives",
+    "fxprof.routing", "fxprof.costs", "fxprof.contents",
     "fxprof.analysis", "fxprof.observed", "fxprof.modes", "fxprof.timing", "fxprof.complexity", "fxprof.doubling",
     "fxprof.checkpoint", "fxprof.checkpoint_tools",
 )  # fmt: skip
@@ -34,7 +34,7 @@ LAYERS = (
         "fxprof.sweep", "fxprof.resize", "fxprof.growth", "fxprof.views",
     ),
     ("fxprof.ops", "fxprof.binding", "fxprof.decompose", "fxprof.tracing", "fxprof.zoo", "fxprof.checkpoint"),
-    ("fxprof.training", "fxprof.routing", "fxprof.observed", "fxprof.modes", "fxprof.timing"),
+    ("fxprof.training", "fxprof.alternatives", "fxprof.routing", "fxprof.observed", "fxprof.modes", "fxprof.timing"),
     ("fxprof.costs", "fxprof.contents"),
     ("fxprof.analysis",),
     ("fxprof.complexity", "fxprof.doubling"),
