@@ -14,6 +14,7 @@ from torch.fx.passes.shape_prop import TensorMetadata
 
 from fxprof import binding, observed, ops
 from fxprof.decompose import decompose
+from fxprof.frozen import quick
 from fxprof.records import Attributes, Cost, TensorSpec
 from fxprof.rules import free
 from fxprof.tracing.layouts import spec_of
@@ -26,6 +27,7 @@ Rule = Callable[..., Cost]
 _LOOKUPS = frozenset(["embedding", "index_select", "gather", "take", "take_along_dim", "index"])
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Call:
     """What is the same for all calls of one function on tensors laid out alike."""

@@ -11,6 +11,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from fxprof.errors import InputError
+from fxprof.frozen import quick
 
 if TYPE_CHECKING:
     import torch
@@ -103,6 +104,7 @@ class TensorSpec:
         return shape if self.dtype in (None, "float32") else f"{shape}:{self.dtype}"
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class OpProfile:
     """One call of one op.
@@ -163,6 +165,7 @@ class OpProfile:
         return sum(spec.nbytes for spec in self.allocated)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class StateProfile:
     """One parameter or buffer, listed once, at the module that registered it first.
@@ -179,6 +182,7 @@ class StateProfile:
     share: tuple[int, int] = (1, 1)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class ModuleInfo:
     """What was seen of one module: ``calls`` is how often it was called.
@@ -202,6 +206,7 @@ class ModuleInfo:
     attributes: Attributes = ()
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Weight:
     """A parameter by the name its module has for it."""
@@ -216,6 +221,7 @@ class Weight:
         return prod(self.shape)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class CallProfile:
     """One call of a module: its positional tensors, what it returned, and ``ops[start:stop]`` that ran in it."""

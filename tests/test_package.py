@@ -25,7 +25,10 @@ TORCH = (
 )  # fmt: skip
 # Lowest first: a module imports from its own layer or a lower one.
 LAYERS = (
-    ("fxprof.errors", "fxprof.units", "fxprof.version", "fxprof.progress", "fxprof.garbage", "fxprof.views.text"),
+    (
+        "fxprof.errors", "fxprof.units", "fxprof.version", "fxprof.progress", "fxprof.garbage", "fxprof.frozen",
+        "fxprof.views.text",
+    ),
     ("fxprof.records", "fxprof.tree", "fxprof.saved", "fxprof.liveness", "fxprof.exports"),
     ("fxprof.checkpoint.plan", "fxprof.checkpoint.names"),
     ("fxprof.report",),
