@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from threading import RLock
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ from fxprof.tracing.bounds import Assumptions
 from fxprof.tracing.inputs import GivenShape, InputReader, bind
 from fxprof.tracing.inventory import Inventory
 from fxprof.tracing.layouts import spec_of
+from fxprof.tracing.modules import ModuleCall
 from fxprof.tracing.nodes import HiddenCall
 from fxprof.tracing.outputs import output_argument
 from fxprof.tracing.tracer import NeedsIntegers, Tracer
@@ -121,7 +122,7 @@ def _attempt(
     model: Inventory, names: list[str], inputs: tuple[Any, ...], kwargs: Mapping[str, Any], assumptions: Assumptions,
     see_dispatch: bool, training: bool,
 ) -> Trace:  # fmt: skip
-    first = next(iter(model.tensors.values()), None)
+    first = next(model.tensors, None)
     device = torch.device("cpu") if first is None or first.is_meta else first.device
     with _ONE_AT_A_TIME, untouched(model.paths.keys()), torch.set_grad_enabled(training):
         tracer = Tracer(model, assumptions, device, see_dispatch=see_dispatch)
@@ -143,20 +144,27 @@ def _attempt(
         if tracer.nodes.missed_calls:
             raise HiddenCall
         tracer.nodes.graph.output(output_argument(tracer, result))
-        calls = tuple(
-            CallRecord(call.path, call.key, call.parent, _specs(call.inputs), _specs(call.outputs))
-            for call in tracer.modules.calls
-        )
+        calls = tuple(_records(tracer.modules.calls))
         tracer.values.forget()
     return Trace(model, tracer.nodes.graph, tuple(reader.profiles), calls, tracer.nodes.attributes, assumptions.bounds)
 
 
-def _specs(tensors: tuple[Tensor, ...]) -> tuple[TensorSpec, ...]:
-    return tuple([spec_of(tensor.shape, tensor.dtype) for tensor in tensors])
+def _records(calls: Iterable[ModuleCall]) -> Iterator[CallRecord]:
+    known: dict[int, TensorSpec] = {}  # what one call returns, the next is given; the calls keep the tensors
+
+    def specs(tensors: tuple[Tensor, ...]) -> tuple[TensorSpec, ...]:
+        return tuple([known.get(id(tensor)) or spec(tensor) for tensor in tensors])
+
+    def spec(tensor: Tensor) -> TensorSpec:
+        found = known[id(tensor)] = spec_of(tensor.shape, tensor.dtype)
+        return found
+
+    for call in calls:
+        yield CallRecord(call.path, call.key, call.parent, specs(call.inputs), specs(call.outputs))
 
 
 def _floating_dtype(model: Inventory) -> torch.dtype:
-    for tensor in model.tensors.values():
+    for tensor in model.tensors:
         if tensor.dtype.is_floating_point and tensor.dtype.itemsize > 1:
             return tensor.dtype
     return torch.get_default_dtype()

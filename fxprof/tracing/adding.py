@@ -28,7 +28,8 @@ def adder(graph: fx.Graph) -> Add:
 
         return create
     used, counts, owners = names._used_names, names._base_count, names._obj_to_name
-    insert, listed = graph._insert, graph._find_nodes_lookup_table.insert
+    root, listed = graph._root, graph._find_nodes_lookup_table.table
+    insert = getattr(root, "_prepend", root.prepend)  # newer versions do it in C
 
     def add(op: str, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], name: str) -> fx.Node:
         if not _is_plain(name):
@@ -43,7 +44,7 @@ def adder(graph: fx.Graph) -> Add:
         node = fx.Node(graph, name, op, target, args, kwargs)
         owners[node] = name
         insert(node)
-        listed(node)
+        listed[op, target if op == "call_function" else None][node] = None
         graph._len += 1
         return node
 

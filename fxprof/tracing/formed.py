@@ -15,15 +15,30 @@ from fxprof.tracing.repeats import Result, Seen, Sight, keep
 from fxprof.tracing.shapes import SHAPES
 from fxprof.tracing.spans import span_of
 from fxprof.tracing.store import Store
+from fxprof.tracing.values import Value
+
+Spelling = tuple[str, Any, bool]  # op and target of a call's node, and whether its two arguments change places
 
 
 def formed(
     look: Sight, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any],
     nodes: Nodes, values: Store,
 ) -> Seen | None:  # fmt: skip
-    """What a call makes: one new tensor, or a change to its first; None for a call that is not of this kind."""
+    """What a call makes, and keep it; None for a call that is not of this kind."""
+    if look.mixed or func not in SHAPES:
+        return None
+    kind, target, given = nodes.spelled(func, name, look.args, look.kwargs)
+    seen = unseen(func, name, args, kwargs, look.values, values, (kind, target, given is not look.args))
+    return None if seen is None else keep(look, seen)
+
+
+def unseen(
+    func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any],
+    given: list[Value], values: Store, spelling: Spelling,
+) -> Seen | None:  # fmt: skip
+    """What a call on abstract tensors makes: one new tensor, or a change to its first; None for another call."""
     form = SHAPES.get(func)
-    if form is None or look.mixed or name in names.INDEXED:
+    if form is None or name in names.INDEXED:
         return None
     result = form(*args, **on("meta", kwargs))
     layout = layout_of(result) if type(result) is Tensor and not result.requires_grad else None
@@ -33,10 +48,9 @@ def formed(
     if written is None:
         if values.known(result) is not None:  # handed through
             return None
-    elif result is not written or written is not look.values[0].handle or not written.is_meta:
+    elif result is not written or written is not given[0].handle or not written.is_meta:
         return None
-    span = span_of(name, args, kwargs, [value.handle for value in look.values], result, 0, values.span)
+    span = span_of(name, args, kwargs, [value.handle for value in given], result, 0, values.span)
     made = Result(layout, None, 0, span) if written is None else Result(None, 0, 0, span)
-    kind, target, given = nodes.spelled(func, name, look.args, look.kwargs)
-    place = None if written is None else 0
-    return keep(look, Seen(kind, target, layout.metadata, None, [made], given is not look.args, place, look.values))
+    kind, target, swapped = spelling
+    return Seen(kind, target, layout.metadata, None, [made], swapped, None if written is None else 0, given)

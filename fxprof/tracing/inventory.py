@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain
+
 from torch import Tensor, nn
 
 
 class Inventory:
-    """Modules with all their names (a shared one has several), parameters and buffers with their first."""
+    """Modules with all their names (a shared one has several), parameters and buffers with their first.
+
+    ``names`` has the names of parameters and buffers by identity.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
         self.paths: dict[nn.Module, list[str]] = {}
         self.parameters: dict[str, Tensor] = {}
         self.buffers: dict[str, Tensor] = {}
-        self._seen: set[int] = set()
+        self.names: dict[int, str] = {}
         self._walk(model, "")
 
     def _walk(self, module: nn.Module, path: str) -> None:
@@ -24,9 +30,9 @@ class Inventory:
             self.paths[module] = [path]
             for found, tensors in ((self.parameters, module._parameters), (self.buffers, module._buffers)):
                 for name, tensor in tensors.items():
-                    if tensor is not None and id(tensor) not in self._seen:
-                        self._seen.add(id(tensor))
-                        found[prefix + name] = tensor
+                    if tensor is not None and id(tensor) not in self.names:
+                        self.names[id(tensor)] = full = prefix + name
+                        found[full] = tensor
         else:
             known.append(path)
         for name, child in module._modules.items():
@@ -34,6 +40,6 @@ class Inventory:
                 self._walk(child, prefix + name)
 
     @property
-    def tensors(self) -> dict[str, Tensor]:
-        """Parameters and buffers."""
-        return {**self.parameters, **self.buffers}
+    def tensors(self) -> Iterator[Tensor]:
+        """Parameters, then buffers."""
+        return chain(self.parameters.values(), self.buffers.values())

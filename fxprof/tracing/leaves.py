@@ -9,7 +9,7 @@ once, on their own tensors.
 from __future__ import annotations
 
 from functools import lru_cache
-from itertools import repeat
+from operator import itemgetter
 from types import BuiltinFunctionType, FunctionType, NoneType
 from typing import Any
 
@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from torch.nn.modules import module as _all
 
 from fxprof.tracing.bounds import Assumptions
+from fxprof.tracing.formed import Spelling, unseen
 from fxprof.tracing.layouts import Layout
 from fxprof.tracing.location import code_kind, source_of, user_frame
 from fxprof.tracing.nodes import Nodes
@@ -32,7 +33,14 @@ _LIMIT = 1 << 14  # calls remembered, over all traces
 _TENSORS = frozenset([Tensor, Parameter])
 _PLAIN = frozenset([bool, int, float, str, NoneType, torch.dtype, object])
 _ABSENT = object()
-_NO_DEFAULTS = repeat(_ABSENT)
+# A module's children, and what would run beside its forward.
+_beside_forward = itemgetter(
+    "_modules", "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"
+)
+_GLOBAL_HOOKS = (
+    _all._global_forward_hooks, _all._global_forward_pre_hooks,
+    _all._global_backward_hooks, _all._global_backward_pre_hooks,
+)  # fmt: skip
 _INPUT = ""  # where a module's own tensors have their names
 
 Names = tuple[str, ...]
@@ -46,17 +54,24 @@ class Recipe:
     what is known of the call by the layouts of its tensors.
     """
 
-    __slots__ = ("args", "func", "kwargs", "name", "places", "seen", "source")
+    __slots__ = ("args", "func", "kwargs", "name", "places", "seen", "source", "spelling")
 
-    def __init__(self, heard: Heard, names: dict[int, str], source: tuple[str, int] | None) -> None:
+    def __init__(self, heard: Heard, names: dict[int, str], spelling: Spelling, source: tuple[str, int] | None) -> None:
         self.func, self.name, args, kwargs = heard
         self.args, self.kwargs = list(args), dict(kwargs)
         items: list[tuple[Any, Any]] = [*enumerate(args), *self.kwargs.items()]
         self.places = [(place, names[id(item)]) for place, item in items if isinstance(item, Tensor)]
         for place, _ in self.places:
             (self.args if type(place) is int else self.kwargs)[place] = None  # no tensor is kept
+        self.spelling = spelling
         self.source = source
         self.seen: dict[tuple[Layout | None, ...], Seen] = {}
+
+    def keep(self, layouts: tuple[Layout | None, ...], seen: Seen) -> None:
+        """Keep what is known of the call on tensors laid out so."""
+        if len(self.seen) >= _LIMIT:
+            self.seen.clear()
+        self.seen[layouts] = seen
 
 
 _recipes: dict[Any, Recipe | None] = {}  # None: not a single call
@@ -74,7 +89,7 @@ class Leaves:
         self._assumptions = assumptions
         self._device = device.type
         self._record = record
-        self._kinds: dict[type[nn.Module], Names | None] = {}
+        self._kinds: dict[type[nn.Module], _Readers | None] = {}
         self._modes = torch._C._len_torch_function_stack()  # any that the model's code enters sees every call
 
     def call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -82,16 +97,16 @@ class Leaves:
         kind = type(module)
         if kind not in self._kinds:
             self._kinds[kind] = _readable(kind)
-        names = self._kinds[kind]
+        readers = self._kinds[kind]
         if (
-            names is None or kwargs or len(args) != 1 or type(args[0]) is not Tensor or self.heard is not None
+            readers is None or kwargs or len(args) != 1 or type(args[0]) is not Tensor or self.heard is not None
             or torch._C._len_torch_function_stack() != self._modes
         ):  # fmt: skip
             return module._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
         value = self._values.known(args[0])
         if value is None or not value.is_plain:
             return module._call_impl(*args)  # type: ignore[no-untyped-call]
-        key = _key(module, names, value.layout, self._device)
+        key = _key(module, readers, value.layout, self._device)
         try:
             recipe = None if key is None else _recipes.get(key, _ABSENT)
         except TypeError:  # an attribute that cannot be told from another
@@ -123,7 +138,11 @@ class Leaves:
         if seen is None:
             for (place, _), value in zip(recipe.places, values):
                 (args if type(place) is int else kwargs)[place] = value.handle
-            return self._recorded(recipe, layouts, tuple(args), kwargs, source)
+            held = tuple(args)
+            seen = unseen(recipe.func, recipe.name, held, kwargs, values, self._values, recipe.spelling)
+            if seen is None:
+                return self._recorded(recipe, layouts, held, kwargs, source)
+            recipe.keep(layouts, seen)
         for (place, _), value in zip(recipe.places, values):
             (args if type(place) is int else kwargs)[place] = value.node or value.graph_node()
         node = self._nodes.node(seen.node_kind, seen.target, tuple(args), kwargs, source)
@@ -144,9 +163,7 @@ class Leaves:
             self._nodes.source = None
         seen: Seen | None = self._values[result].graph_node().meta.get("seen")
         if seen is not None and not seen.swapped and seen.kind is None:
-            if len(recipe.seen) >= _LIMIT:
-                recipe.seen.clear()
-            recipe.seen[layouts] = seen
+            recipe.keep(layouts, seen)
         return result
 
     def _first(self, key: Any, module: nn.Module, held: Tensor) -> Any:
@@ -175,8 +192,11 @@ class Leaves:
         call = self._only_call(last, result) if len(heard) == 1 and _told_by(heard[0], names) else None
         if call is None:
             return None
+        func, name, args, kwargs = heard[0]
+        kind, target, given = self._nodes.spelled(func, name, args, kwargs)
         source: tuple[str, int] = call.meta["source"]
-        return Recipe(heard[0], names, source if source[0] == type(module).forward.__code__.co_filename else None)
+        own = source[0] == type(module).forward.__code__.co_filename
+        return Recipe(heard[0], names, (kind, target, given is not args), source if own else None)
 
     def _only_call(self, last: fx.Node | None, result: Any) -> fx.Node | None:
         """The node of a result, if all others since ``last`` are parameters and buffers."""
@@ -218,28 +238,41 @@ def _is_plain(read: tuple[Any, ...]) -> bool:
 # -- what a class computes from ------------------------------------------------------------------------
 
 
-def _key(module: nn.Module, names: Names, given: Any, device: str) -> tuple[Any, ...] | None:
+class _Readers(dict[Names, tuple[Names, Any]]):
+    """For each list of an instance's attributes those that its class can read, and what takes their values."""
+
+    def __init__(self, names: Names) -> None:
+        super().__init__()
+        self._names = names
+
+    def __missing__(self, own: Names) -> tuple[Names, Any]:
+        present = tuple([name for name in self._names if name in own])
+        self[own] = reader = (present, itemgetter("training", "training", *present))  # a tuple at any length
+        return reader
+
+
+def _key(module: nn.Module, readers: _Readers, given: Any, device: str) -> tuple[Any, ...] | None:
     """The class of a module of torch.nn and what decides about what it calls; None where more than forward runs."""
     held = vars(module)
-    if held["_modules"] or _hooked(held):
+    if any(_beside_forward(held)) or any(_GLOBAL_HOOKS):
         return None
-    read = tuple(map(held.get, names, _NO_DEFAULTS))
+    present, values = readers[tuple(held)]
+    read = values(held)
     types = tuple(map(type, read))
     if list in types:
         read = tuple([tuple(item) if type(item) is list else item for item in read])
     return (
-        type(module), read, types, *map(type, held["_parameters"].values()), *map(type, held["_buffers"].values()),
+        type(module), read, types, present,
+        *map(type, held["_parameters"].values()), *map(type, held["_buffers"].values()),
         given.dtype, len(given.shape), device, torch.get_default_dtype(),
     )  # fmt: skip
 
 
-def _readable(kind: Any) -> Names | None:
-    """The names that forward of one of torch.nn's own classes can read by; None for another, or a changed, class."""
-    names = _names(kind, kind.forward)
-    if names is None:
-        return None
-    called = [getattr(home, name, None) for home in (kind, F, torch) for name in names]
-    return names if all(map(_is_torchs, filter(callable, called))) else None
+def _readable(kind: Any) -> _Readers | None:
+    """What forward of one of torch.nn's own classes can read by; None for another, or a changed, class."""
+    names, functions = _names(kind, kind.forward)
+    called = [getattr(home, name, None) for home, name in functions]
+    return _Readers(names) if names and all(map(_is_torchs, filter(callable, called))) else None
 
 
 def _is_torchs(function: Any) -> bool:
@@ -250,11 +283,14 @@ def _is_torchs(function: Any) -> bool:
 
 
 @lru_cache(maxsize=512)
-def _names(kind: type[nn.Module], forward: Any) -> Names | None:
-    """The names in forward's code, and in that of the methods among them; None for a class that is not torch.nn's."""
+def _names(kind: type[nn.Module], forward: Any) -> tuple[Names, list[tuple[Any, str]]]:
+    """The names in forward's code and in that of the methods among them, and where some of them are functions.
+
+    None at all for a class that is not torch.nn's.
+    """
     own = kind.__module__.startswith("torch.nn.modules.") and getattr(nn, kind.__name__, None) is kind
     if not own or type(forward) is not FunctionType or code_kind(forward.__code__) != "forward":
-        return None
+        return (), []
     above = [vars(base) for base in kind.__mro__[: kind.__mro__.index(nn.Module)]]
     found: set[str] = set()
     pending = ["forward"]
@@ -263,15 +299,8 @@ def _names(kind: type[nn.Module], forward: Any) -> Names | None:
         if name not in found:
             found.add(name)
             methods = [held[name] for held in above if name in held]
-            functions = [m.fget if isinstance(m, property) else m for m in methods]
-            pending += [n for f in functions if isinstance(f, FunctionType) for n in f.__code__.co_names]
-    return tuple(sorted(found))
-
-
-def _hooked(held: dict[str, Any]) -> bool:
-    """Whether something would run beside forward."""
-    return bool(
-        held["_forward_hooks"] or held["_forward_pre_hooks"] or held["_backward_hooks"] or held["_backward_pre_hooks"]
-        or _all._global_forward_hooks or _all._global_forward_pre_hooks
-        or _all._global_backward_hooks or _all._global_backward_pre_hooks
-    )  # fmt: skip
+            getters = [m.fget if isinstance(m, property) else m for m in methods]
+            pending += [n for f in getters if isinstance(f, FunctionType) for n in f.__code__.co_names]
+    homes: tuple[Any, ...] = (kind, F, torch)
+    functions = [(home, name) for home in homes for name in found if callable(getattr(home, name, None))]
+    return tuple(sorted(found)), functions

@@ -46,15 +46,10 @@ class ModuleStack:
         self.forward: Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], Any] = _run_forward  # how to run one
         self._names = names
         self._behind = {module: behind for module in self._names if (behind := wrapped(module)) is not None}
-        self._running = [ModuleCall("", "", "", {})]
+        self.current = ModuleCall("", "", "", {})  # the innermost being made
         self._counts: dict[str, int] = {}
         self._kinds: dict[type[nn.Module], str] = {}
         self._thread = threading.get_ident()
-
-    @property
-    def current(self) -> ModuleCall:
-        """The innermost module being called."""
-        return self._running[-1]
 
     @contextmanager
     def intercepted(self) -> Iterator[None]:
@@ -77,21 +72,20 @@ class ModuleStack:
             return module._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
         if module in self._behind:
             return self._behind[module](*args, **kwargs)
-        call = self._called(module, _tensors(args[0] if len(args) == 1 else args))
+        outer = self.current
+        call = self.current = self._called(module, outer, _tensors(args[0] if len(args) == 1 else args))
         self.calls.append(call)
-        self._running.append(call)
         try:
             result = self.forward(module, args, kwargs)
         except Exception:
             self.failed_in = self.failed_in or call
             raise
         finally:
-            self._running.pop()
+            self.current = outer
         call.outputs = _tensors(result)
         return result
 
-    def _called(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> ModuleCall:
-        parent = self._running[-1]
+    def _called(self, module: nn.Module, parent: ModuleCall, inputs: tuple[Tensor, ...]) -> ModuleCall:
         names = self._names[module]
         # A module with several names goes by the one below its caller.
         path = names[0] if len(names) == 1 else max(names, key=lambda name: _common(name, parent.path))

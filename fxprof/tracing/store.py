@@ -23,14 +23,14 @@ SpanOf = Callable[[Tensor, int], "Span | None"]
 class Store:
     """Finds, makes and updates values; knows which tensors are the model's own."""
 
-    def __init__(self, tensors: Mapping[str, Tensor], nodes: Nodes, *, all_seen: bool) -> None:
+    def __init__(self, names: Mapping[int, str], nodes: Nodes, *, all_seen: bool) -> None:
         self._nodes = nodes
         self._all_seen = all_seen  # no tensor can come from below the torch-function level
         self._values: dict[int, Value] = {}
         self._kept: list[Tensor] = []  # so that no id is used again
         self._large: list[int] = []
         self._unknown_memory: set[int] = set()
-        self._names = {id(tensor): name for name, tensor in tensors.items()}
+        self._names = names  # of parameters and buffers, by identity
 
     def __getitem__(self, tensor: Tensor) -> Value:
         value = self._values.get(id(tensor)) or self._foreign(tensor)

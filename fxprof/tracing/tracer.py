@@ -51,7 +51,7 @@ class Tracer(TorchFunctionMode):
         super().__init__()
         self.modules = ModuleStack(model.paths)
         self.nodes = Nodes(self.modules)
-        self.values = Store(model.tensors, self.nodes, all_seen=see_dispatch)
+        self.values = Store(model.names, self.nodes, all_seen=see_dispatch)
         self._model = model.model
         self._device = device
         self._assumptions = assumptions

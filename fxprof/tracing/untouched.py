@@ -41,7 +41,7 @@ class _Snapshot:
 
     def __init__(self, modules: Iterable[nn.Module]) -> None:
         self._empty: list[Any] = []
-        self._dicts: list[tuple[dict[Any, Any], dict[Any, Any]]] = []
+        self._dicts: list[tuple[dict[Any, Any], tuple[Any, ...], list[Any]]] = []  # with their keys and values
         self._others: list[tuple[Any, list[Any]]] = []
         self._seen: set[int] = set()
         pending: deque[tuple[Any, int]] = deque()
@@ -58,11 +58,11 @@ class _Snapshot:
         if tuple(islice(held, len(_NAMES))) != _NAMES or any(_hooks(values)):
             self._save_dict(held, 0, pending)
             return
-        self._dicts.append((held, dict(held)))
+        self._dicts.append((held, tuple(held), values))
         self._empty += _hooks(values)  # nobody has registered any
         for part in _parts(values):
             if part:
-                self._dicts.append((part, dict(part)))
+                self._dicts.append((part, tuple(part), list(part.values())))
             else:
                 self._empty.append(part)
         for value in values[len(_NAMES) :]:
@@ -70,11 +70,11 @@ class _Snapshot:
                 pending.append((value, 1))
 
     def _save_dict(self, item: dict[Any, Any], depth: int, pending: deque[tuple[Any, int]]) -> None:
-        saved = dict(item)
-        self._dicts.append((item, saved))
+        values = list(item.values())
+        self._dicts.append((item, tuple(item), values))
         if depth >= _DEPTH:
             return
-        for value in [value for value in saved.values() if type(value) not in _PLAIN]:
+        for value in [value for value in values if type(value) not in _PLAIN]:
             if type(value) not in _CONTAINERS:
                 if not isinstance(value, _OPAQUE):
                     pending.append((value, depth + 1))
@@ -104,11 +104,10 @@ class _Snapshot:
         if any(self._empty):
             for container in self._empty:
                 container.clear()
-        for found, saved in self._dicts:
-            kept = len(found) == len(saved) and all(map(is_, found.values(), saved.values()))
-            if not kept or list(found) != list(saved):
+        for found, keys, values in self._dicts:
+            if len(found) != len(keys) or not all(map(is_, found.values(), values)) or tuple(found) != keys:
                 found.clear()
-                found.update(saved)
+                found.update(zip(keys, values))
         for container, items in self._others:
             if not _same(container, items):
                 container.clear()

@@ -15,13 +15,14 @@ def fitting(form: Callable[..., Any]) -> Callable[..., Any]:
         return form
     named = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
     needed = sum(p.default is p.empty for p in parameters)
+    # By the number of positional arguments: what may, and what must, be given by name.
+    optional = [frozenset(named[count:]) for count in range(len(named) + 1)]
+    missing = [frozenset(named[count:needed]) for count in range(len(named) + 1)]
 
     @wraps(form)
     def call(*args: Any, **kwargs: Any) -> Any:
         count = len(args)
-        if count > len(named) or not kwargs.keys() <= set(named[count:]):
-            return NotImplemented
-        if count < needed and not kwargs.keys() >= set(named[count:needed]):
+        if count > len(named) or not missing[count] <= kwargs.keys() <= optional[count]:
             return NotImplemented
         return form(*args, **kwargs)
 
