@@ -2,52 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from fractions import Fraction
+from functools import lru_cache
+from operator import attrgetter
 from typing import Any, cast
 
+from torch import nn
+
 from fxprof import observed
-from fxprof.records import ModuleInfo, StateProfile, TensorSpec
+from fxprof.records import ModuleInfo, StateProfile, Weight
 from fxprof.tracing import Trace
 from fxprof.tracing.layouts import spec_of
+
+_path_of = attrgetter("path")
 
 
 def modules(traced: Trace, shares: Mapping[str, Fraction]) -> Iterator[ModuleInfo]:
     """Modules in order of first call, then the uncalled ones in registration order."""
-    every = {path: module for module, paths in traced.model.paths.items() for path in paths}
-    own = {paths[0] for paths in traced.model.paths.values()}
-    calls: dict[str, int] = {}
-    outputs: dict[str, tuple[TensorSpec, ...]] = {}
-    for call in traced.calls:
-        calls[call.path] = calls.get(call.path, 0) + 1
-        outputs.setdefault(call.path, call.outputs)
-    ran = {node.meta["module_path"] for node in traced.graph.nodes if "module_path" in node.meta}
-    state = _state(traced, shares)
-    places = observed.places(traced.model.model)
-    order = {path: position for position, path in enumerate(calls)}
-    wanted = set(own)
-    for path in (calls.keys() | ran) - own:  # a shared module's second path may have parents that are second paths too
-        while path not in wanted:
-            wanted.add(path)
-            path = path.rpartition(".")[0]
-    for path in sorted((path for path in every if path in wanted), key=lambda p: order.get(p, len(order))):
+    paths = traced.model.paths
+    every = {path: module for module, names in paths.items() for path in names}
+    calls = Counter(map(_path_of, traced.calls))
+    outputs = {call.path: call.outputs for call in reversed(traced.calls)}
+    places: Mapping[nn.Module, int] = {}
+    if len(every) > len(paths):
+        places = observed.places(traced.model.model)
+        wanted = _wanted(traced, calls)
+        every = {path: module for path, module in every.items() if path in wanted}
+    state = _State(traced, shares)
+    for path in [*filter(every.__contains__, calls), *[path for path in every if path not in calls]]:
         module = every[path]
+        kind, below = type(module), module._modules
+        held, weights = state.of(module, path)
         yield ModuleInfo(
-            path, type(module).__name__, calls.get(path, 0), tuple(state.get(path, ())), outputs.get(path, ()),
-            observed.bases(cast(Any, type(module))), not any(module._modules.values()), places[module],
-            traced.model.paths[module][0], observed.weights(module), observed.hyperparameters(module),
+            path, kind.__name__, calls.get(path, 0), held, outputs.get(path, ()),
+            observed.bases(cast(Any, kind)), not (below and any(below.values())), places.get(module, 1),
+            paths[module][0], weights, observed.hyperparameters(module),
         )  # fmt: skip
 
 
-def _state(traced: Trace, shares: Mapping[str, Fraction]) -> dict[str, list[StateProfile]]:
-    """Parameters and buffers by the module that owns them."""
-    found: dict[str, list[StateProfile]] = {}
-    used = traced.attributes
-    for kind, entries in (("parameter", traced.model.parameters), ("buffer", traced.model.buffers)):
-        for name, tensor in entries.items():
-            spec = spec_of(tensor.shape, tensor.dtype)
-            trainable = kind == "parameter" and tensor.requires_grad
-            share = shares[name].as_integer_ratio() if name in shares else (1, 1)
-            entry = StateProfile(name, spec, kind, trainable, name in used, share)
-            found.setdefault(name.rpartition(".")[0], []).append(entry)
-    return found
+def _wanted(traced: Trace, called: Collection[str]) -> set[str]:
+    """Of modules with several paths the first, and those by which they ran."""
+    ran = {node.meta["module_path"] for node in traced.graph.nodes if "module_path" in node.meta}
+    wanted = {names[0] for names in traced.model.paths.values()}
+    for path in ran.union(called) - wanted:  # a second path may have parents that are second paths too
+        while path not in wanted:
+            wanted.add(path)
+            path = path.rpartition(".")[0]
+    return wanted
+
+
+class _State:
+    """Parameters and buffers, listed once each, at the module that they are reached by first."""
+
+    def __init__(self, traced: Trace, shares: Mapping[str, Fraction]) -> None:
+        self._parameters = traced.model.parameters
+        self._buffers = traced.model.buffers
+        self._used = traced.attributes
+        self._shares = shares
+
+    def of(self, module: nn.Module, path: str) -> tuple[tuple[StateProfile, ...], tuple[Weight, ...]]:
+        """What a module is listed with, and all parameters that it holds."""
+        parameters, buffers = module._parameters, module._buffers
+        if not parameters and not buffers:
+            return (), ()
+        prefix = f"{path}." if path else ""
+        state, weights = [], []
+        for key, parameter in parameters.items():
+            if parameter is not None:
+                name, shape, trainable = prefix + key, parameter.shape, parameter.requires_grad
+                weights.append(_weight(key, shape, trainable))
+                if name in self._parameters:
+                    share = self._shares[name].as_integer_ratio() if name in self._shares else (1, 1)
+                    spec = spec_of(shape, parameter.dtype)
+                    state.append(StateProfile(name, spec, "parameter", trainable, name in self._used, share))
+        for key, buffer in buffers.items():
+            if buffer is not None and (name := prefix + key) in self._buffers:
+                spec = spec_of(buffer.shape, buffer.dtype)
+                state.append(StateProfile(name, spec, "buffer", False, name in self._used))
+        return tuple(state), tuple(weights)
+
+
+@lru_cache(maxsize=4096)
+def _weight(name: str, shape: tuple[int, ...], trainable: bool) -> Weight:
+    return Weight(name, tuple(shape), trainable)

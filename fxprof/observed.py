@@ -11,7 +11,7 @@ from torch import fx, nn
 from torch.fx.passes.shape_prop import TensorMetadata
 
 from fxprof import binding
-from fxprof.records import Attributes, CallProfile, OpProfile, Weight
+from fxprof.records import Attributes, CallProfile, OpProfile
 from fxprof.tracing import CallRecord
 
 # Hyper-parameters that some tool's formula reads.
@@ -20,7 +20,8 @@ HYPERPARAMETERS = (
     "num_layers", "bidirectional", "batch_first", "bias",
 )  # fmt: skip
 _NAMES = frozenset(HYPERPARAMETERS)
-_KEPT = frozenset([bool, int, float, str, tuple, type(None)])  # what a cache may hold on to
+_INTEGER = frozenset([int])
+_SINGLE = frozenset([bool, int, float, str, type(None)])
 # Arguments that some tool's formula reads; a tensor among them is kept as its shape.
 ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "interpolate": ("size", "scale_factor", "mode", "antialias"),
@@ -78,30 +79,13 @@ def bases(kind: Any) -> tuple[str, ...]:
     return tuple(f"{base.__module__}.{base.__qualname__}" for base in above)
 
 
-def weights(module: nn.Module) -> tuple[Weight, ...]:
-    """The parameters a module holds itself."""
-    own = module._parameters.items()
-    return tuple([_weight(name, tensor.shape, tensor.requires_grad) for name, tensor in own if tensor is not None])
-
-
-@lru_cache(maxsize=4096)
-def _weight(name: str, shape: tuple[int, ...], trainable: bool) -> Weight:
-    return Weight(name, tuple(shape), trainable)
-
-
 def hyperparameters(module: nn.Module) -> Attributes:
     """Those of HYPERPARAMETERS that the module has, as plain values."""
     held = vars(module)
-    if _NAMES.isdisjoint(held):
+    if held.keys().isdisjoint(_NAMES):
         return ()
-    values = tuple(map(held.get, HYPERPARAMETERS))
-    return _pairs(*values) if _KEPT.issuperset(map(type, values)) else _pairs.__wrapped__(*values)
-
-
-@lru_cache(maxsize=4096, typed=True)
-def _pairs(*values: Any) -> Attributes:
-    plain = map(_plain, values)
-    return tuple([(name, value) for name, value in zip(HYPERPARAMETERS, plain) if value is not None])
+    names = filter(held.__contains__, HYPERPARAMETERS)
+    return tuple([(name, value) for name in names if (value := _plain(held[name])) is not None])
 
 
 # -- ops -------------------------------------------------------------------------------------------------
@@ -139,6 +123,9 @@ def _contiguous(argument: Any) -> bool:
 
 def _plain(value: Any) -> Any:
     """The value if JSON keeps it: a number, a text, or a flat tuple of numbers; else None."""
+    kind = type(value)
+    if kind in _SINGLE or (kind is tuple and _INTEGER.issuperset(map(type, value))):  # as nearly always
+        return value
     if isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, (tuple, list)) and all(isinstance(item, (int, float)) for item in value):
