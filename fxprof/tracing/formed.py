@@ -53,4 +53,4 @@ def unseen(
     span = span_of(name, args, kwargs, [value.handle for value in given], result, 0, values.span)
     made = Result(layout, None, 0, span) if written is None else Result(None, 0, 0, span)
     kind, target, swapped = spelling
-    return Seen(kind, target, layout.metadata, None, [made], swapped, None if written is None else 0, given)
+    return Seen(kind, target, layout.metadata, None, [made], swapped, None if written is None else 0, len(given))

@@ -196,7 +196,12 @@ class Leaves:
         kind, target, given = self._nodes.spelled(func, name, args, kwargs)
         source: tuple[str, int] = call.meta["source"]
         own = source[0] == type(module).forward.__code__.co_filename
-        return Recipe(heard[0], names, (kind, target, given is not args), source if own else None)
+        recipe = Recipe(heard[0], names, (kind, target, given is not args), source if own else None)
+        seen: Seen | None = call.meta.get("seen")
+        if seen is not None and seen.kind is seen.written is None and not seen.swapped:
+            values = [self._own(module, name) if name else self._values[held] for _, name in recipe.places]
+            recipe.keep(tuple([None if value is None else value.layout for value in values]), seen)
+        return recipe
 
     def _only_call(self, last: fx.Node | None, result: Any) -> fx.Node | None:
         """The node of a result, if all others since ``last`` are parameters and buffers."""

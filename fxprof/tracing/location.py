@@ -13,13 +13,14 @@ _TORCH = torch.__path__[0] + "/"
 _FXPROF = __file__.rpartition("/")[0] + "/"
 # Code that torch runs to find the shape of a result.
 _KERNELS = tuple(_TORCH + part for part in ("_meta_registrations", "_refs/", "_prims", "_decomp/", "_library/"))
-_kinds: dict[CodeType, str] = {}
+# By identity, because code is hashed by all of its contents; it is kept, so that no other can take its place.
+_kinds: dict[int, tuple[str, CodeType]] = {}
 
 
 def code_kind(code: CodeType) -> str:
     """Whose code it is: "user", "library" (torch's and fxprof's own), a module's "forward", a meta "kernel"."""
-    kind = _kinds.get(code)
-    if kind is None:
+    known = _kinds.get(id(code))
+    if known is None:
         name = code.co_filename
         if name.startswith(_KERNELS) and not (name.endswith("_library/custom_ops.py") and code.co_name == "__call__"):
             kind = "kernel"
@@ -27,8 +28,8 @@ def code_kind(code: CodeType) -> str:
             kind = "forward"
         else:
             kind = "library" if name.startswith((_TORCH, _FXPROF, "<frozen")) else "user"
-        _kinds[code] = kind
-    return kind
+        known = _kinds[id(code)] = (kind, code)
+    return known[0]
 
 
 def user_frame(above: int = 1) -> FrameType | None:
@@ -42,7 +43,8 @@ def user_frame(above: int = 1) -> FrameType | None:
     frame: FrameType | None = sys._getframe(above)
     while frame is not None and frame.f_code is not _BOTTOM:
         code = frame.f_code
-        kind = kinds(code) or code_kind(code)
+        known = kinds(id(code))
+        kind = code_kind(code) if known is None else known[0]
         if kind in ("user", "kernel"):
             return frame
         if kind == "forward" and fallback is None:

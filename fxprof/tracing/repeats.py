@@ -7,6 +7,7 @@ call of each is run and remembered (``Seen``), all others are made again from it
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from types import EllipsisType, FunctionType, NoneType
 from typing import Any
@@ -72,11 +73,11 @@ class Result:
 class Seen:
     """What there is to know about a call; one object for all calls alike, so that costs can be kept by it."""
 
-    __slots__ = ("kind", "metadata", "node_kind", "results", "swapped", "target", "tensors", "written")
+    __slots__ = ("elements", "kind", "metadata", "node_kind", "results", "swapped", "target", "tensors", "written")
 
     def __init__(
         self, node_kind: str, target: Any, metadata: Any, kind: Any, results: list[Result], swapped: bool,
-        written: int | None, values: list[Value],
+        written: int | None, tensors: int,
     ) -> None:  # fmt: skip
         self.node_kind = node_kind
         self.target = target
@@ -85,7 +86,15 @@ class Seen:
         self.results = results
         self.swapped = swapped  # the node has the two arguments the other way round
         self.written = written  # position among the tensor arguments
-        self.tensors = len(values)
+        self.tensors = tensors  # that the call takes
+        self.elements: dict[Any, Seen] = {}  # what is known of taking one of several results, by its key
+
+    def element(self, key: Any, metadata: Any) -> Seen:
+        """What there is to know about taking the result at ``key``."""
+        known = self.elements.get(key)
+        if known is None:
+            known = self.elements[key] = Seen("call_function", operator.getitem, metadata, None, [], False, None, 1)
+        return known
 
 
 _seen: dict[Any, Seen] = {}
@@ -177,7 +186,7 @@ def remember(look: Sight, node: fx.Node, result: Any, find: Find, written: Any) 
     swapped = node.args != look.args and len(look.args) == 2
     metadata = node.meta["tensor_meta"]
     held = None if kind is Tensor else kind
-    seen = Seen(node.op, node.target, metadata, held, results, swapped, place, look.values)
+    seen = Seen(node.op, node.target, metadata, held, results, swapped, place, len(look.values))
     node.meta["seen"] = keep(look, seen)
 
 

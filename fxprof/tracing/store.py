@@ -175,8 +175,11 @@ class Store:
 
             def make() -> fx.Node:
                 if not made:
-                    made.append(self._nodes.call(operator.getitem, "getitem", (node(), key), {}))
-                    self._nodes.describe(made[0], item)
+                    taken = self._nodes.call(operator.getitem, "getitem", (node(), key), {})
+                    self._nodes.describe(taken, item)
+                    if (seen := node().meta.get("seen")) is not None:
+                        taken.meta["seen"] = seen.element(key, taken.meta["tensor_meta"])
+                    made.append(taken)
                 return made[0]
 
             return adopt_one(item, make) if isinstance(item, Tensor) else self._adopt_each(item, make, adopt_one)
