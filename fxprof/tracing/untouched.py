@@ -8,7 +8,6 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from functools import _lru_cache_wrapper
-from itertools import islice
 from operator import is_, itemgetter
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -44,6 +43,7 @@ class _Snapshot:
         self._dicts: list[tuple[dict[Any, Any], tuple[Any, ...], list[Any]]] = []  # with their keys and values
         self._others: list[tuple[Any, list[Any]]] = []
         self._seen: set[int] = set()
+        self.functions: list[Any] = []  # that modules keep as attributes
         pending: deque[tuple[Any, int]] = deque()
         for module in modules:
             self._save_module(vars(module), pending)
@@ -54,34 +54,38 @@ class _Snapshot:
                 self._save(item, depth, pending)
 
     def _save_module(self, held: dict[str, Any], pending: deque[tuple[Any, int]]) -> None:
-        values = list(held.values())
-        if tuple(islice(held, len(_NAMES))) != _NAMES or any(_hooks(values)):
+        keys, values = tuple(held), list(held.values())
+        if keys[: len(_NAMES)] != _NAMES or any(_hooks(values)):
             self._save_dict(held, 0, pending)
             return
-        self._dicts.append((held, tuple(held), values))
+        self._dicts.append((held, keys, values))
         self._empty += _hooks(values)  # nobody has registered any
         for part in _parts(values):
             if part:
                 self._dicts.append((part, tuple(part), list(part.values())))
             else:
                 self._empty.append(part)
-        for value in values[len(_NAMES) :]:
-            if type(value) not in _PLAIN and not isinstance(value, _OPAQUE):
-                pending.append((value, 1))
+        self._look_below([value for value in values[len(_NAMES) :] if type(value) not in _PLAIN], 1, pending)
 
     def _save_dict(self, item: dict[Any, Any], depth: int, pending: deque[tuple[Any, int]]) -> None:
         values = list(item.values())
         self._dicts.append((item, tuple(item), values))
         if depth >= _DEPTH:
             return
-        for value in [value for value in values if type(value) not in _PLAIN]:
-            if type(value) not in _CONTAINERS:
-                if not isinstance(value, _OPAQUE):
-                    pending.append((value, depth + 1))
-            elif value:
-                pending.append((value, depth + 1))
-            else:
-                self._empty.append(value)  # most of a module's own: hooks that nobody has registered
+        self._look_below([value for value in values if type(value) not in _PLAIN], depth + 1, pending)
+
+    def _look_below(self, values: list[Any], depth: int, pending: deque[tuple[Any, int]]) -> None:
+        for value in values:
+            kind = type(value)
+            if kind in _CONTAINERS:
+                if value:
+                    pending.append((value, depth))
+                else:
+                    self._empty.append(value)
+            elif kind in _FUNCTIONS:
+                self.functions.append(value)
+            elif not isinstance(value, _OPAQUE):
+                pending.append((value, depth))
 
     def _save(self, item: Any, depth: int, pending: deque[tuple[Any, int]]) -> None:
         if isinstance(item, dict):
@@ -126,7 +130,7 @@ class _Code:
     have to run as written, which torch can only be told for the whole process.
     """
 
-    def __init__(self, modules: Collection[nn.Module]) -> None:
+    def __init__(self, modules: Collection[nn.Module], held: Iterable[Any]) -> None:
         kinds = {type(module) for module in modules}
         classes = {
             cls for kind in kinds for cls in kind.__mro__ if not cls.__module__.startswith(("torch.", "builtins"))
@@ -135,9 +139,7 @@ class _Code:
         files = {id(f.__globals__): f.__globals__ for f in methods}
         spaces = [*files.values(), *map(vars, classes)]
         functions = {id(f): f for space in spaces for f in list(space.values()) if type(f) in _FUNCTIONS}
-        for module in modules:  # functions that a module keeps as attributes
-            if not _FUNCTIONS.isdisjoint(map(type, vars(module).values())):
-                functions.update((id(f), f) for f in vars(module).values() if type(f) in _FUNCTIONS)
+        functions.update((id(f), f) for f in held)
         self._misses = [(f, f.cache_info().misses) for f in functions.values() if isinstance(f, _lru_cache_wrapper)]
         compiled = any(hasattr(f, "_torchdynamo_orig_callable") for f in functions.values() if type(f) is FunctionType)
         self._stance = None
@@ -179,7 +181,8 @@ class _Process:
 @contextmanager
 def untouched(modules: Collection[nn.Module]) -> Iterator[None]:
     """Run the body; then restore the modules, their containers, caches, RNGs and defaults."""
-    kept: list[Callable[[], None]] = [_Process().restore, _Code(modules).restore, _Snapshot(modules).restore]
+    snapshot = _Snapshot(modules)
+    kept: list[Callable[[], None]] = [_Process().restore, _Code(modules, snapshot.functions).restore, snapshot.restore]
     try:
         yield
     finally:
