@@ -9,9 +9,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from types import FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -77,6 +77,7 @@ def _from_aten(name: str) -> tuple[Parameters, ...]:
 
 
 _KINDS = {int: "number", bool: "number", float: "number", type(None): "none", str: "text"}
+_INTEGERS = frozenset([int, bool])
 
 
 def _kind(value: Any) -> str:
@@ -84,9 +85,8 @@ def _kind(value: Any) -> str:
     if kind is not None:
         return kind
     if isinstance(value, (tuple, list)):
-        return "ints" if all(isinstance(item, int) for item in value) else "list"
-    if value is None:
-        return "none"
+        integers = _INTEGERS.issuperset(map(type, value)) or all(isinstance(item, int) for item in value)
+        return "ints" if integers else "list"
     return "text" if isinstance(value, str) else "number" if isinstance(value, (int, float)) else "other"
 
 
@@ -110,7 +110,6 @@ def _fit(kind: str, type_: str) -> int:
     return next((len(ranks) - i for i, prefix in enumerate(ranks) if bare == prefix or bare.startswith(prefix)), -9)
 
 
-@cache
 def _parameters(target: Any, kinds: tuple[str, ...], keywords: tuple[str, ...]) -> tuple[str, ...]:
     """Parameter names of the overload that fits best."""
     candidates = _candidates(target)
@@ -144,47 +143,76 @@ def _wants(rule: Rule) -> Wants:
     )
 
 
+# -- where arguments are given, as positions among a call's values: the positional ones, then those by name ----------
+
+_NOWHERE = -1  # the last of the values is _ABSENT
 _ABSENT: Any = object()
 
 
-def _value(name: str, position: int, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """The argument that the parameter ``name`` at ``position`` was given, if it was."""
-    if 0 <= position < len(args):
-        return args[position]
-    if name in kwargs:
-        return kwargs[name]
-    return kwargs.get(SAME_PARAMETER.get(name, name), _ABSENT)
+def _values(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
+    return (*args, *kwargs.values(), _ABSENT)
+
+
+def _named(name: str, by_name: Mapping[str, int]) -> int:
+    return by_name.get(name, by_name.get(SAME_PARAMETER.get(name, name), _NOWHERE))
+
+
+@cache
+def _places(target: Any, kinds: tuple[str, ...], keywords: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Torch's parameter names, and where each is given, then the arguments beyond them."""
+    names = _parameters(target, kinds, keywords)
+    by_name = {name: place for place, name in enumerate(keywords, len(kinds))}
+    order = tuple(range(len(kinds)))
+    if getattr(target, "__name__", target) == "__rmatmul__":
+        order = order[::-1]
+    rest = [_named(name, by_name) for name in names[len(kinds) :]]
+    return names, (*order[: len(names)], *rest, *order[len(names) :])
 
 
 def bind(target: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[tuple[str, ...], list[Any]]:
     """Torch's parameter names and the arguments in that order; the value of one not given is _ABSENT."""
-    names = _parameters(target, tuple(map(_kind, args)), tuple(kwargs))
-    return names, _ordered(target, names, args, kwargs)
+    names, places = _places(target, tuple(map(_kind, args)), tuple(kwargs))
+    values = _values(args, kwargs)
+    return names, [values[place] for place in places]
 
 
-def _ordered(target: Any, names: tuple[str, ...], args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
-    if getattr(target, "__name__", target) == "__rmatmul__":
-        args = (args[1], args[0])
-    return [_value(name, position, args, kwargs) for position, name in enumerate(names)] + list(args[len(names) :])
+class _Plan(NamedTuple):
+    """Which values of a call a rule gets, by position and by name."""
+
+    positional: tuple[int, ...]
+    keywords: tuple[tuple[str, int], ...]
+
+
+@lru_cache(maxsize=1 << 14)
+def _plan(rule: Callable[..., Any], target: Any, kinds: tuple[str, ...], keywords: tuple[str, ...]) -> _Plan:
+    """The same for all calls with arguments of these kinds, and by these names."""
+    wants = _wants(rule)
+    names, places = _places(target, kinds, keywords)
+    positional = tuple(range(len(kinds)))
+    by_position = dict(zip(names, positional))
+    by_name = {name: place for place, name in enumerate(keywords, len(kinds))}
+    named = [(name, by_position[name] if name in by_position else _named(name, by_name)) for name in wants.keywords]
+    if not wants.variadic:
+        positional = places[: len(wants.positional)]
+    if _NOWHERE in positional:
+        named += zip(wants.positional, positional)
+        positional = ()
+    return _Plan(positional, tuple((name, place) for name, place in named if place != _NOWHERE))
 
 
 def call(rule: Callable[..., Any], target: Any, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> Any:
     """Call a function of shapes with the arguments of a call of ``target``; RuleError where that is not possible."""
     wants = _wants(rule)
-    keywords: dict[str, Any] = {"out": out} if wants.out else {}
-    positional = list(args)
+    positional, named = args, {}
     if not wants.variadic or wants.keywords:
-        names, values = bind(target, args, kwargs)
-        for name in wants.keywords:
-            keywords[name] = _value(name, names.index(name) if name in names else -1, args, kwargs)
-        if not wants.variadic:
-            positional = values[: len(wants.positional)]
-        if any(value is _ABSENT for value in positional):
-            keywords.update(zip(wants.positional, positional))
-            positional = []
-        keywords = {name: value for name, value in keywords.items() if value is not _ABSENT}
+        values = _values(args, kwargs)
+        plan = _plan(rule, target, tuple(map(_kind, args)), tuple(kwargs))
+        positional = [values[place] for place in plan.positional]
+        named = {name: values[place] for name, place in plan.keywords}
+    if wants.out:
+        named["out"] = out
     try:
-        return rule(*positional, **keywords)
+        return rule(*positional, **named)
     except Exception as error:
         raise RuleError(_failure(rule, target, args, kwargs, out, error)) from error
 
@@ -213,11 +241,12 @@ def apply_backward(
     out: Any,
 ) -> Cost:
     """The cost that the backward of a call adds; ``needs`` marks what needs a gradient in the structure of ``args``."""
-    names, values = bind(target, args, kwargs)
-    flags = _ordered(target, names, needs, needs_kwargs)
-    given = [None if value is _ABSENT else value for value in values]
+    names, places = _places(target, tuple(map(_kind, args)), tuple(kwargs))
+    values, flags = _values(args, kwargs), _values(needs, needs_kwargs)
+    given = [None if place == _NOWHERE else values[place] for place in places]
+    needed = [place != _NOWHERE and flags[place] for place in places]
     rest = {name: value for name, value in kwargs.items() if name not in names}
-    return backward(op_of(target), cost, given, [flag is not _ABSENT and flag for flag in flags], rest, out)
+    return backward(op_of(target), cost, given, needed, rest, out)
 
 
 def _failure(rule: Rule, target: Any, args: Any, kwargs: Any, out: Any, error: Exception) -> str:

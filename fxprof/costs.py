@@ -64,11 +64,14 @@ def described(node: fx.Node, producers: list[fx.Node], rules: Mapping[str, Rule]
 
 def _describe(node: fx.Node, producers: list[fx.Node], rules: Mapping[str, Rule]) -> Call:
     op = ops.op_of(node.target)
+    rule = rules.get(op)
+    asked = rule is not free or op in observed.ARGUMENTS
+    args, kwargs = (shapes(node.args), shapes(node.kwargs)) if asked else ((), {})
     inputs = tuple([spec for arg in producers for spec in specs(arg.meta.get("tensor_meta"))])
     outputs = specs(node.meta.get("tensor_meta"))
     return Call(
-        op, inputs, outputs, None if is_grad_call(node) else cost_of(node, op, rules), _bytes(op, inputs, outputs),
-        observed.spelling(node.target), observed.arguments(node, op, shapes), rules.get(op),
+        op, inputs, outputs, None if is_grad_call(node) else _cost(node, rule, args, kwargs, rules),
+        _bytes(op, inputs, outputs), observed.spelling(node.target), observed.arguments(node, op, args, kwargs), rule,
     )  # fmt: skip
 
 
@@ -88,13 +91,12 @@ def _bytes(op: str, inputs: Sequence[TensorSpec], outputs: tuple[TensorSpec, ...
 
 def cost_of(node: fx.Node, op: str, rules: Mapping[str, Rule]) -> Cost | None:
     """The cost of one node: its rule's; else the sum over the aten ops it decomposes into; else None."""
-    rule = rules.get(op)
-    if rule is free:
-        return Cost()
+    return _cost(node, rules.get(op), shapes(node.args), shapes(node.kwargs), rules)
+
+
+def _cost(node: fx.Node, rule: Rule | None, args: Any, kwargs: Any, rules: Mapping[str, Rule]) -> Cost | None:
     if rule is not None:
-        return binding.apply(
-            rule, node.target, shapes(node.args), shapes(node.kwargs), shape_of(node.meta.get("tensor_meta"))
-        )
+        return binding.apply(rule, node.target, args, kwargs, shape_of(node.meta.get("tensor_meta")))
     total = Cost()
     for call in decompose(node, lambda target: ops.op_of(target) in rules):
         inner = rules.get(ops.op_of(call.target))
@@ -107,7 +109,7 @@ def cost_of(node: fx.Node, op: str, rules: Mapping[str, Rule]) -> Cost | None:
 def shapes(argument: Any) -> Any:
     """An fx argument with every node replaced by the shape it carries."""
     kind = type(argument)
-    if kind in _NUMBERS:
+    if kind in _NUMBERS or (kind is tuple and _NUMBERS.issuperset(map(type, argument))):
         return argument
     if kind is fx.Node:
         return shape_of(argument.meta.get("tensor_meta"))

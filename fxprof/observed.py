@@ -91,8 +91,11 @@ def hyperparameters(module: nn.Module) -> Attributes:
 # -- ops -------------------------------------------------------------------------------------------------
 
 
-def arguments(node: fx.Node, op: str, shapes: Any) -> Attributes:
-    """Those of ARGUMENTS that the call was given, a padding given by name, a first input that is not contiguous."""
+def arguments(node: fx.Node, op: str, args: Any, kwargs: Any) -> Attributes:
+    """Those of ARGUMENTS that the call was given, a padding given by name, a first input that is not contiguous.
+
+    ``args`` and ``kwargs`` are its arguments as shapes, for ops among ARGUMENTS.
+    """
     if op == "einsum":
         return (("equation", node.args[0]),) if node.args and isinstance(node.args[0], str) else ()
     if op.startswith("conv"):
@@ -103,8 +106,7 @@ def arguments(node: fx.Node, op: str, shapes: Any) -> Attributes:
         strided = (("contiguous", False),)
     if op not in ARGUMENTS:
         return strided
-    names, values = binding.bind(node.target, shapes(node.args), shapes(node.kwargs))
-    given = dict(zip(names, values))
+    given = dict(zip(*binding.bind(node.target, args, kwargs)))
     pairs = ((name, _plain(given.get(name))) for name in ARGUMENTS[op])
     return tuple((name, value) for name, value in pairs if value is not None) + strided
 

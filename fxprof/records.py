@@ -31,6 +31,7 @@ _INT = frozenset([int])
 _SHORT = {"float": "float32", "half": "float16", "double": "float64", "long": "int64", "int": "int32", "short": "int16"}
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
     """Arithmetic of one or many ops; ``Cost()`` is zero and ``+`` adds.
@@ -97,7 +98,7 @@ class TensorSpec:
     @property
     def nbytes(self) -> int:
         """Bytes, dense; a spec without a dtype counts as float32."""
-        return self.numel * ITEMSIZE[self.dtype or "float32"]
+        return prod(self.shape) * ITEMSIZE[self.dtype or "float32"]
 
     def __str__(self) -> str:
         shape = "x".join(map(str, self.shape)) or "scalar"

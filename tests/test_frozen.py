@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
-from dataclasses import FrozenInstanceError, dataclass, replace
+from dataclasses import FrozenInstanceError, dataclass, field, replace
 
 import pytest
 
@@ -20,6 +20,7 @@ class Plain:
     type: str
     object: tuple[int, ...] = ()
     kind: Plain | None = None
+    last: int = field(default=0, kw_only=True)
 
 
 @quick
@@ -31,6 +32,7 @@ class Quick:
     type: str
     object: tuple[int, ...] = ()
     kind: Quick | None = None
+    last: int = field(default=0, kw_only=True)
 
 
 def test_signature() -> None:
@@ -41,12 +43,17 @@ def test_signature() -> None:
 
 def test_value() -> None:
     """The same repr, equality, hash, copies and pickles."""
-    record = Quick(1, type="a", object=(2,))
-    assert repr(record) == repr(Plain(1, "a", (2,))).replace("Plain", "Quick")
+    record = Quick(1, type="a", object=(2,), last=3)
+    assert repr(record) == repr(Plain(1, "a", (2,), last=3)).replace("Plain", "Quick")
     assert type(record) is Quick
-    for twin in (Quick(1, "a", (2,)), copy.copy(record), copy.deepcopy(record), pickle.loads(pickle.dumps(record))):
+    for twin in (
+        Quick(1, "a", (2,), last=3),
+        copy.copy(record),
+        copy.deepcopy(record),
+        pickle.loads(pickle.dumps(record)),
+    ):
         assert twin == record and hash(twin) == hash(record) and type(twin) is Quick
-    assert replace(record, type="b") == Quick(1, "b", (2,)) != record
+    assert replace(record, type="b") == Quick(1, "b", (2,), last=3) != record
 
 
 def test_frozen() -> None:
@@ -72,5 +79,5 @@ def test_subclass() -> None:
         def twice(self) -> int:
             return 2 * self.self_
 
-    record = Below(1, "a")
-    assert type(record) is Below and record.twice == 2 and record.object == ()
+    record = Below(1, "a", last=2)
+    assert type(record) is Below and (record.twice, record.object, record.last) == (2, (), 2)
