@@ -37,7 +37,11 @@ def without(path: str) -> Iterator[None]:
         "modules seen before": [(leaves, "_key", lambda *_: None)],
         "calls seen before": [(tracer, "recall", _nothing_seen)],
         "calls in closed form": [(tracer, "formed", lambda *_: None), (leaves, "unseen", lambda *_: None)],
-        "shapes in closed form": [(propagate, "SHAPES", special.SHAPES), (formed, "SHAPES", special.SHAPES)],
+        "shapes in closed form": [
+            (propagate, "SHAPES", special.SHAPES),
+            (formed, "SHAPES", special.SHAPES),
+            (formed, "VIEWS", {}),
+        ],
         "costs of calls seen before": [(costs, "_CALLS", _Forgetful())],
         "small results": [(propagate, "_NEVER_LARGER", frozenset())],
     }

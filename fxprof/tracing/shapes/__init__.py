@@ -2,7 +2,8 @@
 
 ``FORMS[function]`` takes what the function takes, on meta tensors, and returns what it returns, strides
 included; or NotImplemented where its form does not cover the arguments, and the function itself decides.
-``SHAPES`` are those that only read shapes, strides and dtypes: tensors of any device will do.
+``SHAPES`` are those that only read shapes, strides and dtypes: tensors of any device will do. ``VIEWS`` may return
+a view of their first argument, a meta tensor.
 """
 
 from __future__ import annotations
@@ -17,4 +18,5 @@ _FAMILIES = (elementwise, layers, moving, pooling, products, recurrent, special)
 SHAPES: dict[Any, Callable[..., Any]] = {
     function: fitting(form) for family in _FAMILIES for function, form in family.SHAPES.items()
 }
-FORMS: dict[Any, Callable[..., Any]] = {**SHAPES, **moving.VIEWS}
+VIEWS = moving.VIEWS
+FORMS: dict[Any, Callable[..., Any]] = {**SHAPES, **VIEWS}

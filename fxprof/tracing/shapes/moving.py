@@ -129,4 +129,14 @@ SHAPES: dict[Any, Callable[..., Any]] = {
     Tensor.roll: _roll,
     torch.stack: _stack,
 }
-VIEWS: dict[Any, Callable[..., Any]] = {Tensor.reshape: _reshape, torch.reshape: _reshape}
+_KERNELS: tuple[Any, ...] = (
+    Tensor.view, Tensor.permute, torch.permute, Tensor.transpose, torch.transpose, Tensor.swapaxes, torch.swapaxes,
+    Tensor.unsqueeze, torch.unsqueeze, Tensor.squeeze, torch.squeeze, Tensor.flatten, torch.flatten, Tensor.expand,
+    Tensor.contiguous,
+)  # fmt: skip
+# What they return may be a view; most are quick as they are.
+VIEWS: dict[Any, Callable[..., Any]] = {
+    Tensor.reshape: _reshape,
+    torch.reshape: _reshape,
+    **{kernel: kernel for kernel in _KERNELS},
+}
