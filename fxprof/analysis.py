@@ -65,70 +65,72 @@ def analyze(
 
 
 def _analyzed(traced: Trace, rules: Mapping[str, Rule], training: bool, name: str | None) -> Report:
-    counted = tuple(_profiles(traced, rules, training))
+    counted = _profiles(traced, rules, training)
     shares = routing.shares(traced, lambda node, op: cost_of(node, op, rules))
     return Report(
         name=name or type(traced.model.model).__name__,
         inputs=traced.inputs,
-        ops=counted,
+        ops=tuple(counted.values()),
         modules=tuple(contents.modules(traced, shares)),
         bounds=tuple(replace(bound, source=_shortened(bound.source)) for bound in traced.bounds),
         outputs=tuple(node.name for node in returned(traced.graph)),
         training=training,
         versions={"fxprof": __version__, "torch": str(torch.__version__)},
-        calls=tuple(observed.calls(traced.calls, traced.graph.nodes, counted)),
+        calls=tuple(observed.calls(traced.calls, counted)),
     )
 
 
 # -- ops ---------------------------------------------------------------------------------------------
 
 
-def _profiles(traced: Trace, rules: Mapping[str, Rule], training: bool) -> Iterator[OpProfile]:
+def _profiles(traced: Trace, rules: Mapping[str, Rule], training: bool) -> dict[fx.Node, OpProfile]:
     """One OpProfile per call in the graph, with the cost of its backward where ``training``."""
     needing = needs_gradient(traced) if training else frozenset()
     memory = _Memory()
+    found: dict[fx.Node, OpProfile] = {}
     costs: dict[fx.Node, Cost | None] = {}
-    names: dict[fx.Node, str] = {}
+    names: dict[fx.Node, tuple[str, ...]] = {}  # of what made them, for each tensor that a node stands for
     for node in traced.graph.nodes:
         meta = node.meta
         if "input" in meta:
-            names[node] = meta["input"]
+            names[node] = _names(meta["input"], meta.get("tensor_meta"))
             memory.introduce(meta["storage"], meta["input"])
         elif node.op == "get_attr":
-            names[node] = str(node.target)
-            memory.introduce(meta.get("storage"), "")
+            names[node] = _names(str(node.target), meta.get("tensor_meta"))
+            if "storage" in meta:
+                memory.introduce(meta["storage"], "")
         elif "tensor_meta" in meta:  # the rest only takes inputs apart or puts the output together
-            producers = node.all_input_nodes
+            name, producers = node.name, node.all_input_nodes
             call = described(node, producers, rules)
-            owners, fresh = memory.owners(node.name, meta.get("storage"))
-            cost = costs[node] = grad_call_cost(node, costs, shapes) if is_grad_call(node) else call.cost
+            names[node] = (name,) * len(call.outputs)
+            owners, fresh = memory.owners(name, meta.get("storage"))
+            cost = call.cost
+            if cost is None and is_grad_call(node):
+                cost = grad_call_cost(node, costs, shapes)
+            costs[node] = cost
             if cost is not None and node in needing:
                 cost += backward_cost(node, cost, needing, shapes)
             filename, line = meta["source"]
-            yield OpProfile(
-                node.name,
+            found[node] = OpProfile(
+                name,
                 call.op,
                 meta["module_path"],
                 call.inputs,
                 call.outputs,
                 cost,
-                _names(producers, names),
+                tuple([made for arg in producers for made in names.get(arg, ())]),
                 owners,
                 call.bytes if fresh or call.rule is not free else 0,
                 _place(filename, line),
                 call.called,
                 call.attributes,
             )
+    return found
 
 
-def _names(producers: list[fx.Node], names: Mapping[fx.Node, str]) -> tuple[str, ...]:
-    """For each input tensor the name of what made it."""
-    found = []
-    for arg in producers:
-        meta = arg.meta.get("tensor_meta")
-        count = 1 if type(meta) is TensorMetadata else len(specs(meta))
-        found += [names.get(arg, arg.name)] * count
-    return tuple(found)
+def _names(name: str, meta: Any) -> tuple[str, ...]:
+    """The name of an input or a parameter, once for each tensor that it consists of."""
+    return (name,) if type(meta) is TensorMetadata else (name,) * len(specs(meta))
 
 
 @lru_cache(maxsize=4096)

@@ -99,6 +99,7 @@ FITS: Mapping[str, tuple[str, ...]] = {
 }
 
 
+@cache
 def _fit(kind: str, type_: str) -> int:
     optional = type_.startswith("Optional[")
     if kind == "none":

@@ -11,7 +11,7 @@ from torch import fx, nn
 from torch.fx.passes.shape_prop import TensorMetadata
 
 from fxprof import binding
-from fxprof.records import Attributes, CallProfile, OpProfile
+from fxprof.records import Attributes, CallProfile
 from fxprof.tracing import CallRecord
 
 # Hyper-parameters that some tool's formula reads.
@@ -39,21 +39,23 @@ ARGUMENTS: Mapping[str, tuple[str, ...]] = {
 STRIDED = ("linear", "multi_head_attention_forward")
 
 
-def calls(records: Sequence[CallRecord], nodes: Iterable[fx.Node], ops: Sequence[OpProfile]) -> Iterator[CallProfile]:
-    """Every module call, with the range of the ops that ran in it."""
-    position = {op.name: index for index, op in enumerate(ops)}
+def calls(records: Sequence[CallRecord], nodes: Iterable[fx.Node]) -> Iterator[CallProfile]:
+    """Every module call, with the range of the ops that ran in it; ``nodes`` are those of the ops."""
     first: dict[str, int] = {}
     last: dict[str, int] = {}
-    for node in nodes:
-        index = position.get(node.name)
-        if index is not None and (stack := node.meta["nn_module_stack"]):
+    for index, node in enumerate(nodes):
+        if stack := node.meta["nn_module_stack"]:
             key = next(reversed(stack))
-            first.setdefault(key, index)
+            if key not in first:
+                first[key] = index
             last[key] = index + 1
     for record in reversed(records):  # a call comes before those made in it
-        if record.key in first and record.parent:
-            first[record.parent] = min(first[record.key], first.get(record.parent, len(ops)))
-            last[record.parent] = max(last[record.key], last.get(record.parent, 0))
+        key, parent = record.key, record.parent
+        if parent and key in first:
+            if parent not in first or first[key] < first[parent]:
+                first[parent] = first[key]
+            if parent not in last or last[key] > last[parent]:
+                last[parent] = last[key]
     for record in records:
         yield CallProfile(record.path, record.inputs, record.outputs, first.get(record.key, 0), last.get(record.key, 0))
 
