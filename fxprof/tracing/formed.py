@@ -49,7 +49,7 @@ def unseen(
         return None
     span = span_of(name, args, kwargs, [value.handle for value in given], result, 0, values.span)
     written = names.written_argument(name, args, kwargs)
-    if first is not None and result is first.handle and result.is_meta and written in (None, result):
+    if first is not None and result is first.handle and result.is_meta and (written is None or written is result):
         made = Result(None, 0, 0, span)
     elif written is not None or values.known(result) is not None:
         return None
