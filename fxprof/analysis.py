@@ -17,7 +17,7 @@ from torch.fx.passes.shape_prop import TensorMetadata
 from fxprof import contents, observed, routing
 from fxprof.costs import Rule, cost_of, described, shapes, specs
 from fxprof.errors import UncountedError
-from fxprof.garbage import no_garbage_collection, take_apart
+from fxprof.garbage import no_garbage_collection
 from fxprof.report import Cost, OpProfile, Report
 from fxprof.rules import RULES, free
 from fxprof.tracing import Trace, record
@@ -67,7 +67,7 @@ def analyze(
 def _analyzed(traced: Trace, rules: Mapping[str, Rule], training: bool, name: str | None) -> Report:
     counted = _profiles(traced, rules, training)
     shares = routing.shares(traced, lambda node, op: cost_of(node, op, rules))
-    report = Report(
+    return Report(
         name=name or type(traced.model.model).__name__,
         inputs=traced.inputs,
         ops=tuple(counted.values()),
@@ -78,8 +78,6 @@ def _analyzed(traced: Trace, rules: Mapping[str, Rule], training: bool, name: st
         versions={"fxprof": __version__, "torch": str(torch.__version__)},
         calls=tuple(observed.calls(traced.calls, counted)),
     )
-    take_apart(traced.graph)
-    return report
 
 
 # -- ops ---------------------------------------------------------------------------------------------
