@@ -171,7 +171,8 @@ def _floating_dtype(model: Inventory) -> torch.dtype:
 
 
 def _check_lazy(model: Inventory) -> None:
-    lazy = [name for name, p in model.parameters.items() if isinstance(p, nn.parameter.UninitializedParameter)]
+    others = [(name, p) for name, p in model.parameters.items() if type(p) is not nn.Parameter]
+    lazy = [name for name, p in others if isinstance(p, nn.parameter.UninitializedParameter)]
     if lazy:
         raise InputError(
             f"every parameter must have a shape, but {lazy[0]!r} is a lazy one ({len(lazy)} in all); "

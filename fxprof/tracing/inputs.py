@@ -127,10 +127,10 @@ def bind(model: nn.Module, inputs: tuple[Any, ...], kwargs: Mapping[str, Any]) -
         signature = inspect.signature(model.forward)
     except (TypeError, ValueError):  # compiled code without a signature
         return [f"input_{i}" for i in range(len(inputs))]
-    wanted = f"{type(model).__name__}.forward{signature}"
     try:
         signature.bind(*inputs, **kwargs)
     except TypeError as err:
+        wanted = f"{type(model).__name__}.forward{signature}"
         got = f"{len(inputs)} input{'' if len(inputs) == 1 else 's'}"
         named = f" and {', '.join(map(repr, kwargs))}" if kwargs else ""
         raise InputError(f"the inputs must fit {_short(wanted)}: {err}, got {got}{named}") from err
