@@ -95,6 +95,7 @@ def compared(zoo: str, model: str) -> Comparison:
 
 def reference_macs(zoo: str, model: str, device: str) -> int:
     """MACs by the reference, in one forward without gradients."""
+    torch.manual_seed(0)  # how many boxes a detector keeps depends on its weights
     made = built(zoo, model, device)
     made.model.requires_grad_(False)  # its module tracker stops at parameters that are passed between modules
     if device == "cpu":
