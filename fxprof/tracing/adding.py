@@ -21,15 +21,16 @@ _ILLEGAL: Any = getattr(fx_graph, "_illegal_names", None)
 def adder(graph: fx.Graph) -> Add:
     """A function of (op, target, args, kwargs, name), for this graph; numbers are added to names in use."""
     names: Any = graph._graph_namespace
-    if _ILLEGAL is None or not isinstance(getattr(names, "_used_names", None), set):  # another way to keep names
+    listed: Any = getattr(getattr(graph, "_find_nodes_lookup_table", None), "table", None)
+    if _ILLEGAL is None or listed is None or not isinstance(getattr(names, "_used_names", None), set):
+        # a torch that keeps them in another way
 
         def create(op: str, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], name: str) -> fx.Node:
             return graph.create_node(op, target, args, kwargs, name=name)
 
         return create
     used, counts, owners = names._used_names, names._base_count, names._obj_to_name
-    root, listed = graph._root, graph._find_nodes_lookup_table.table
-    insert = getattr(root, "_prepend", root.prepend)  # newer versions do it in C
+    insert = getattr(graph._root, "_prepend", graph._root.prepend)  # newer versions do it in C
 
     def add(op: str, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], name: str) -> fx.Node:
         if not _is_plain(name):

@@ -39,7 +39,7 @@ def unseen(
     """What a call on abstract tensors makes, if it makes one: new, a view of its first, or that first itself."""
     first = given[0] if given else None
     form, base = SHAPES.get(func), None
-    if form is None and first is not None and first.made_meta is first.handle is args[0]:
+    if form is None and args and first is not None and first.made_meta is first.handle is args[0]:
         form, base = VIEWS.get(func), first.handle
     if form is None or name in names.INDEXED:
         return None

@@ -112,6 +112,12 @@ STEPS: dict[str, Callable[[Tensor, Tensor], Any]] = {
     "same": lambda x, y: x.contiguous().to(x.dtype),
     "norm": lambda x, y: F.layer_norm(x, x.shape[-1:]),
     "unsqueeze in place": lambda x, y: x.unsqueeze_(0)[0],
+    "view by name": lambda x, y: torch.transpose(input=x, dim0=0, dim1=-1),
+    "view by name, flat": lambda x, y: torch.flatten(input=x),
+    "squeeze": lambda x, y: x.unsqueeze(0).squeeze(),
+    "expand": lambda x, y: x.unsqueeze(0).expand(2, *x.shape),
+    "relu by name": lambda x, y: torch.relu(input=x) + F.relu(input=x),
+    "written view": lambda x, y: x.view(-1).add_(1).view(x.shape),
     "new": lambda x, y: x + torch.zeros_like(x),
 }
 
