@@ -13,6 +13,7 @@ _TORCH = torch.__path__[0] + "/"
 _FXPROF = __file__.rpartition("/")[0] + "/"
 # Code that torch runs to find the shape of a result.
 _KERNELS = tuple(_TORCH + part for part in ("_meta_registrations", "_refs/", "_prims", "_decomp/", "_library/"))
+_LIMIT = 1 << 14  # code objects kept; models whose code is generated must not fill the memory
 # By identity, because code is hashed by all of its contents; it is kept, so that no other can take its place.
 _kinds: dict[int, tuple[str, CodeType]] = {}
 
@@ -28,6 +29,8 @@ def code_kind(code: CodeType) -> str:
             kind = "forward"
         else:
             kind = "library" if name.startswith((_TORCH, _FXPROF, "<frozen")) else "user"
+        if len(_kinds) >= _LIMIT:
+            _kinds.clear()
         known = _kinds[id(code)] = (kind, code)
     return known[0]
 
