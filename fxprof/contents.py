@@ -37,7 +37,7 @@ def modules(traced: Trace, shares: Mapping[str, Fraction]) -> Iterator[ModuleInf
         held, weights = state.of(module, path)
         yield ModuleInfo(
             path, kind.__name__, calls.get(path, 0), held, outputs.get(path, ()),
-            observed.bases(cast(Any, kind)), not (below and any(below.values())), places.get(module, 1),
+            observed.bases(cast(Any, kind)), all(child is None for child in below.values()), places.get(module, 1),
             paths[module][0], weights, observed.hyperparameters(module),
         )  # fmt: skip
 

@@ -42,6 +42,15 @@ def test_each_says_what_it_is(name: str) -> None:
     assert convention.misses or convention.tool == "fxprof"
 
 
+def test_a_layer_with_an_empty_child_is_no_leaf() -> None:
+    """An ``nn.Sequential()`` is a child, though it is false; a child that is None is none."""
+    layer = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    layer[0].add_module("extra", nn.Sequential())
+    layer[1].register_module("extra", None)
+    leaves = {info.path: info.leaf for info in fxprof.analyze(layer, (1, 4)).modules}
+    assert leaves == {"": False, "0": False, "0.extra": True, "1": True}
+
+
 def test_names_are_found_in_any_case() -> None:
     """``torchsummaryx`` is torchsummaryX."""
     assert find("TorchSummaryx").name == "torchsummaryX"
