@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from math import prod
+from operator import getitem
 from typing import Any, NamedTuple
 
-from torch import fx
 from torch.fx.passes.shape_prop import TensorMetadata
 
 from fxprof.tracing.choices import CHOOSING
+from fxprof.tracing.graph import Node
 
 
 class Choice(NamedTuple):
@@ -19,21 +20,23 @@ class Choice(NamedTuple):
     alternatives: int
 
 
-def choices(names: Mapping[fx.Node, str]) -> dict[fx.Node, Choice]:
+def choices(names: Mapping[Node, str]) -> dict[Node, Choice]:
     """Calls that choose among alternatives, and the scores that they choose by."""
-    found: dict[fx.Node, Choice] = {}
-    for node, name in names.items():
-        if name in CHOOSING and (choice := _choice(node)) is not None:
+    found: dict[Node, Choice] = {}
+    choosing = [node for node, name in names.items() if name in CHOOSING]
+    taken = {node.args[0] for node in names if node.target is getitem and node.args[1:] == (1,)} if choosing else ()
+    for node in choosing:
+        if (choice := _choice(node, taken)) is not None:
             found[node] = found[node.all_input_nodes[0]] = choice
     found.update(_compared(names))
     return found
 
 
-def _choice(node: fx.Node) -> Choice | None:
-    """The choice that a call makes among floating scores, where its indices are used."""
+def _choice(node: Node, taken: Collection[Node]) -> Choice | None:
+    """The choice that a call makes among floating scores, where its indices, its second result, are ``taken``."""
     if not node.all_input_nodes or not _is_floating(node.all_input_nodes[0]):
         return None
-    if is_split(node) and not any(user.args[1:] == (1,) for user in node.users):
+    if is_split(node) and node not in taken:
         return None  # the values alone are used
     scores, picked = shape(node.all_input_nodes[0]), shape(node)
     if len(picked) < len(scores):
@@ -43,9 +46,9 @@ def _choice(node: fx.Node) -> Choice | None:
     return Choice(prod(scores) // max(alternatives, 1), alternatives)
 
 
-def _compared(names: Mapping[fx.Node, str]) -> dict[fx.Node, Choice]:
+def _compared(names: Mapping[Node, str]) -> dict[Node, Choice]:
     """Masks ``x == 0``, ``x == 1``, ...: a choice for each element of integers such as ids, where there are several."""
-    masks: dict[str, dict[Any, list[fx.Node]]] = {}
+    masks: dict[str, dict[Any, list[Node]]] = {}
     for node, name in names.items():
         if name == "eq" and len(node.args) == 2 and isinstance(node.args[1], int) and len(node.all_input_nodes) == 1:
             source = node.all_input_nodes[0]
@@ -56,30 +59,30 @@ def _compared(names: Mapping[fx.Node, str]) -> dict[fx.Node, Choice]:
     return {mask: Choice(numel(mask), len(found)) for found in several for made in found.values() for mask in made}
 
 
-def _is_floating(node: fx.Node) -> bool:
-    meta = node.meta.get("tensor_meta")
+def _is_floating(node: Node) -> bool:
+    meta = node.tensor_meta
     return isinstance(meta, TensorMetadata) and meta.dtype.is_floating_point
 
 
-def is_split(node: fx.Node) -> bool:
+def is_split(node: Node) -> bool:
     """Whether it returns several tensors."""
-    meta = node.meta.get("tensor_meta")
+    meta = node.tensor_meta
     return isinstance(meta, (tuple, list)) and not isinstance(meta, TensorMetadata)
 
 
-def shape(node: fx.Node) -> tuple[int, ...]:
+def shape(node: Node) -> tuple[int, ...]:
     """The shape of its result, or of the first of several."""
-    meta: Any = node.meta.get("tensor_meta")
+    meta: Any = node.tensor_meta
     while isinstance(meta, (tuple, list)) and not isinstance(meta, TensorMetadata):
         meta = meta[0] if meta else None
     return tuple(meta.shape) if isinstance(meta, TensorMetadata) else ()
 
 
-def numel(node: fx.Node) -> int:
+def numel(node: Node) -> int:
     """Elements of its result."""
     return prod(shape(node))
 
 
-def lines(node: fx.Node) -> int:
+def lines(node: Node) -> int:
     """Rows: elements over the last dimension."""
     return prod(shape(node)[:-1])

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import nn
 from torch.fx.passes.shape_prop import TensorMetadata
 
 from fxprof import contents, observed, routing
@@ -21,6 +21,7 @@ from fxprof.garbage import no_garbage_collection
 from fxprof.report import Cost, OpProfile, Report
 from fxprof.rules import RULES, free
 from fxprof.tracing import Trace, record
+from fxprof.tracing.graph import Node
 from fxprof.training import backward_cost, grad_call_cost, is_grad_call, needs_gradient, returned
 from fxprof.version import __version__
 
@@ -67,54 +68,54 @@ def analyze(
 def _analyzed(traced: Trace, rules: Mapping[str, Rule], training: bool, name: str | None) -> Report:
     counted = _profiles(traced, rules, training)
     shares = routing.shares(traced, lambda node, op: cost_of(node, op, rules))
+    calls = tuple(observed.calls(traced.calls, counted))
     return Report(
         name=name or type(traced.model.model).__name__,
         inputs=traced.inputs,
         ops=tuple(counted.values()),
-        modules=tuple(contents.modules(traced, shares)),
+        modules=tuple(contents.modules(traced, calls, shares)),
         bounds=tuple(replace(bound, source=_shortened(bound.source)) for bound in traced.bounds),
         outputs=tuple(node.name for node in returned(traced.graph)),
         training=training,
         versions={"fxprof": __version__, "torch": str(torch.__version__)},
-        calls=tuple(observed.calls(traced.calls, counted)),
+        calls=calls,
     )
 
 
 # -- ops ---------------------------------------------------------------------------------------------
 
 
-def _profiles(traced: Trace, rules: Mapping[str, Rule], training: bool) -> dict[fx.Node, OpProfile]:
+def _profiles(traced: Trace, rules: Mapping[str, Rule], training: bool) -> dict[Node, OpProfile]:
     """One OpProfile per call in the graph, with the cost of its backward where ``training``."""
     needing = needs_gradient(traced) if training else frozenset()
     memory = _Memory()
-    found: dict[fx.Node, OpProfile] = {}
-    costs: dict[fx.Node, Cost | None] = {}
-    names: dict[fx.Node, tuple[str, ...]] = {}  # of what made them, for each tensor that a node stands for
+    found: dict[Node, OpProfile] = {}
+    costs: dict[Node, Cost | None] = {}
+    names: dict[Node, tuple[str, ...]] = {}  # of what made them, for each tensor that a node stands for
     for node in traced.graph.nodes:
-        meta = node.meta
-        if "input" in meta:
-            names[node] = _names(meta["input"], meta.get("tensor_meta"))
-            memory.introduce(meta["storage"], meta["input"])
-        elif node.op == "get_attr":
-            names[node] = _names(str(node.target), meta.get("tensor_meta"))
-            if "storage" in meta:
-                memory.introduce(meta["storage"], "")
-        elif "tensor_meta" in meta:  # the rest only takes inputs apart or puts the output together
+        if node.op == "get_attr":
+            names[node] = _names(node.target, node.tensor_meta)
+            if node.storage is not None:
+                memory.introduce(node.storage, "")
+        elif node.input is not None:
+            names[node] = _names(node.input, node.tensor_meta)
+            memory.introduce(node.storage, node.input)
+        elif node.described:  # the rest only takes inputs apart or puts the output together
             name, producers = node.name, node.all_input_nodes
             call = described(node, producers, rules)
             names[node] = (name,) * len(call.outputs)
-            owners, fresh = memory.owners(name, meta.get("storage"))
+            owners, fresh = memory.owners(name, node.storage)
             cost = call.cost
             if cost is None and is_grad_call(node):
                 cost = grad_call_cost(node, costs, shapes)
             costs[node] = cost
             if cost is not None and node in needing:
                 cost += backward_cost(node, cost, needing, shapes)
-            filename, line = meta["source"]
+            filename, line = node.source
             found[node] = OpProfile(
                 name,
                 call.op,
-                meta["module_path"],
+                node.call.path,
                 call.inputs,
                 call.outputs,
                 cost,

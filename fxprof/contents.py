@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import lru_cache
 from operator import attrgetter
@@ -12,19 +12,19 @@ from typing import Any, cast
 from torch import nn
 
 from fxprof import observed
-from fxprof.records import ModuleInfo, StateProfile, Weight
+from fxprof.records import CallProfile, ModuleInfo, StateProfile, Weight
 from fxprof.tracing import Trace
 from fxprof.tracing.layouts import spec_of
 
 _path_of = attrgetter("path")
 
 
-def modules(traced: Trace, shares: Mapping[str, Fraction]) -> Iterator[ModuleInfo]:
-    """Modules in order of first call, then the uncalled ones in registration order."""
+def modules(traced: Trace, made: Sequence[CallProfile], shares: Mapping[str, Fraction]) -> Iterator[ModuleInfo]:
+    """Modules in order of first call, then the uncalled ones in registration order; ``made`` are the calls."""
     paths = traced.model.paths
     every = {path: module for module, names in paths.items() for path in names}
-    calls = Counter(map(_path_of, traced.calls))
-    outputs = {call.path: call.outputs for call in reversed(traced.calls)}
+    calls = Counter(map(_path_of, made))
+    outputs = {call.path: call.outputs for call in reversed(made)}
     places: Mapping[nn.Module, int] = {}
     if len(every) > len(paths):
         places = observed.places(traced.model.model)
@@ -44,7 +44,7 @@ def modules(traced: Trace, shares: Mapping[str, Fraction]) -> Iterator[ModuleInf
 
 def _wanted(traced: Trace, called: Collection[str]) -> set[str]:
     """Of modules with several paths the first, and those by which they ran."""
-    ran = {node.meta["module_path"] for node in traced.graph.nodes if "module_path" in node.meta}
+    ran = {node.call.path for node in traced.graph.nodes}
     wanted = {names[0] for names in traced.model.paths.values()}
     for path in ran.union(called) - wanted:  # a second path may have parents that are second paths too
         while path not in wanted:

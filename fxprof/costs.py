@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch import fx
 from torch.fx.passes.shape_prop import TensorMetadata
 
 from fxprof import binding, observed, ops
@@ -17,6 +16,7 @@ from fxprof.decompose import decompose
 from fxprof.frozen import quick
 from fxprof.records import Attributes, Cost, TensorSpec
 from fxprof.rules import free
+from fxprof.tracing.graph import Node
 from fxprof.tracing.layouts import spec_of
 from fxprof.tracing.repeats import Seen
 from fxprof.training import is_grad_call
@@ -47,9 +47,9 @@ _CALLS: dict[Seen, Call] = {}  # of all analyses
 _LIMIT = 1 << 15
 
 
-def described(node: fx.Node, producers: list[fx.Node], rules: Mapping[str, Rule]) -> Call:
+def described(node: Node, producers: list[Node], rules: Mapping[str, Rule]) -> Call:
     """Describe a call; those that the tracer found alike only once."""
-    seen = node.meta.get("seen")
+    seen = node.seen
     if seen is None or seen.tensors != len(producers):  # x + x has one input, x + y has two
         return _describe(node, producers, rules)
     call = _CALLS.get(seen)
@@ -62,13 +62,13 @@ def described(node: fx.Node, producers: list[fx.Node], rules: Mapping[str, Rule]
     return call
 
 
-def _describe(node: fx.Node, producers: list[fx.Node], rules: Mapping[str, Rule]) -> Call:
+def _describe(node: Node, producers: list[Node], rules: Mapping[str, Rule]) -> Call:
     op = ops.op_of(node.target)
     rule = rules.get(op)
     asked = rule is not free or op in observed.ARGUMENTS
     args, kwargs = (shapes(node.args), shapes(node.kwargs)) if asked else ((), {})
-    inputs = tuple([spec for arg in producers for spec in specs(arg.meta.get("tensor_meta"))])
-    outputs = specs(node.meta.get("tensor_meta"))
+    inputs = tuple([spec for arg in producers for spec in specs(arg.tensor_meta)])
+    outputs = specs(node.tensor_meta)
     return Call(
         op, inputs, outputs, None if is_grad_call(node) else _cost(node, rule, args, kwargs, rules),
         _bytes(op, inputs, outputs), observed.spelling(node.target), observed.arguments(node, op, args, kwargs), rule,
@@ -89,14 +89,14 @@ def _bytes(op: str, inputs: Sequence[TensorSpec], outputs: tuple[TensorSpec, ...
 # -- costs -------------------------------------------------------------------------------------------
 
 
-def cost_of(node: fx.Node, op: str, rules: Mapping[str, Rule]) -> Cost | None:
+def cost_of(node: Node, op: str, rules: Mapping[str, Rule]) -> Cost | None:
     """The cost of one node: its rule's; else the sum over the aten ops it decomposes into; else None."""
     return _cost(node, rules.get(op), shapes(node.args), shapes(node.kwargs), rules)
 
 
-def _cost(node: fx.Node, rule: Rule | None, args: Any, kwargs: Any, rules: Mapping[str, Rule]) -> Cost | None:
+def _cost(node: Node, rule: Rule | None, args: Any, kwargs: Any, rules: Mapping[str, Rule]) -> Cost | None:
     if rule is not None:
-        return binding.apply(rule, node.target, args, kwargs, shape_of(node.meta.get("tensor_meta")))
+        return binding.apply(rule, node.target, args, kwargs, shape_of(node.tensor_meta))
     total = Cost()
     for call in decompose(node, lambda target: ops.op_of(target) in rules):
         inner = rules.get(ops.op_of(call.target))
@@ -107,12 +107,12 @@ def _cost(node: fx.Node, rule: Rule | None, args: Any, kwargs: Any, rules: Mappi
 
 
 def shapes(argument: Any) -> Any:
-    """An fx argument with every node replaced by the shape it carries."""
+    """An argument with every node replaced by the shape it carries."""
     kind = type(argument)
     if kind in _NUMBERS or (kind is tuple and _NUMBERS.issuperset(map(type, argument))):
         return argument
-    if kind is fx.Node:
-        return shape_of(argument.meta.get("tensor_meta"))
+    if kind is Node:
+        return shape_of(argument.tensor_meta)
     if isinstance(argument, dict):
         return {key: shapes(value) for key, value in argument.items()}
     if isinstance(argument, (tuple, list)):

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 from torch.fx.passes.shape_prop import TensorMetadata
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from fxprof.tracing.graph import Node
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class AtenCall:
     out: Any
 
 
-def decompose(node: fx.Node, known: Callable[[Any], bool]) -> list[AtenCall]:
+def decompose(node: Node, known: Callable[[Any], bool]) -> list[AtenCall]:
     """The aten ops that ``node`` runs, each broken down further until it is ``known`` or cannot be.
 
     A call that cannot run on meta tensors comes back as itself, for the caller to report.
@@ -60,9 +62,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _materialized(argument: Any) -> Any:
-    """An fx argument with meta tensors in place of nodes."""
-    if isinstance(argument, fx.Node):
-        return _meta(argument.meta.get("tensor_meta"))  # None for an object that is no tensor
+    """An argument with meta tensors in place of nodes."""
+    if isinstance(argument, Node):
+        return _meta(argument.tensor_meta)  # None for an object that is no tensor
     if isinstance(argument, dict):
         return {
             key: torch.device("meta") if key == "device" else _materialized(value) for key, value in argument.items()

@@ -7,12 +7,13 @@ from functools import lru_cache
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
-from torch import fx, nn
+from torch import Tensor, nn
 from torch.fx.passes.shape_prop import TensorMetadata
 
 from fxprof import binding
-from fxprof.records import Attributes, CallProfile
-from fxprof.tracing import CallRecord
+from fxprof.records import Attributes, CallProfile, TensorSpec
+from fxprof.tracing.graph import ModuleCall, Node
+from fxprof.tracing.layouts import spec_of
 
 # Hyper-parameters that some tool's formula reads.
 HYPERPARAMETERS = (
@@ -39,25 +40,35 @@ ARGUMENTS: Mapping[str, tuple[str, ...]] = {
 STRIDED = ("linear", "multi_head_attention_forward")
 
 
-def calls(records: Sequence[CallRecord], nodes: Iterable[fx.Node]) -> Iterator[CallProfile]:
+def calls(made: Sequence[ModuleCall], nodes: Iterable[Node]) -> Iterator[CallProfile]:
     """Every module call, with the range of the ops that ran in it; ``nodes`` are those of the ops."""
     first: dict[str, int] = {}
     last: dict[str, int] = {}
     for index, node in enumerate(nodes):
-        if stack := node.meta["nn_module_stack"]:
-            key = next(reversed(stack))
-            if key not in first:
-                first[key] = index
-            last[key] = index + 1
-    for record in reversed(records):  # a call comes before those made in it
-        key, parent = record.key, record.parent
-        if parent and key in first:
+        key = node.call.key
+        if key not in first:
+            first[key] = index
+        last[key] = index + 1
+    for call in reversed(made):  # a call comes before those made in it
+        key = call.key
+        if call.parent is not None and key in first:
+            parent = call.parent.key
             if parent not in first or first[key] < first[parent]:
                 first[parent] = first[key]
             if parent not in last or last[key] > last[parent]:
                 last[parent] = last[key]
-    for record in records:
-        yield CallProfile(record.path, record.inputs, record.outputs, first.get(record.key, 0), last.get(record.key, 0))
+    known: dict[int, TensorSpec] = {}  # what one call returns, the next is given; the calls keep the tensors
+
+    def specs(tensors: tuple[Tensor, ...]) -> tuple[TensorSpec, ...]:
+        return tuple([known.get(id(tensor)) or spec(tensor) for tensor in tensors])
+
+    def spec(tensor: Tensor) -> TensorSpec:
+        found = known[id(tensor)] = spec_of(tensor.shape, tensor.dtype)
+        return found
+
+    for call in made:
+        inputs, outputs = specs(call.inputs), specs(call.outputs)
+        yield CallProfile(call.path, inputs, outputs, first.get(call.key, 0), last.get(call.key, 0))
 
 
 # -- modules ---------------------------------------------------------------------------------------------
@@ -93,7 +104,7 @@ def hyperparameters(module: nn.Module) -> Attributes:
 # -- ops -------------------------------------------------------------------------------------------------
 
 
-def arguments(node: fx.Node, op: str, args: Any, kwargs: Any) -> Attributes:
+def arguments(node: Node, op: str, args: Any, kwargs: Any) -> Attributes:
     """Those of ARGUMENTS that the call was given, a padding given by name, a first input that is not contiguous.
 
     ``args`` and ``kwargs`` are its arguments as shapes, for ops among ARGUMENTS.
@@ -114,7 +125,7 @@ def arguments(node: fx.Node, op: str, args: Any, kwargs: Any) -> Attributes:
 
 
 def _contiguous(argument: Any) -> bool:
-    meta = argument.meta.get("tensor_meta") if isinstance(argument, fx.Node) else None
+    meta = argument.tensor_meta if isinstance(argument, Node) else None
     if not isinstance(meta, TensorMetadata) or not meta.stride:
         return True
     step = 1

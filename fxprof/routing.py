@@ -13,13 +13,12 @@ from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from typing import NamedTuple
 
-from torch import fx
-
 from fxprof import ops
 from fxprof.alternatives import Choice, choices, is_split, lines, numel, shape
 from fxprof.report import Cost
 from fxprof.rules import RULES, free
 from fxprof.tracing import Trace
+from fxprof.tracing.graph import Node
 
 _GATHERS = frozenset("getitem index_select gather take_along_dim masked_select index take".split())
 _GROUPED = frozenset("grouped_mm _grouped_mm scaled_grouped_mm transformers::grouped_mm_fallback".split())
@@ -40,14 +39,14 @@ _MADE = frozenset("zeros_like ones_like empty_like full_like new_zeros new_ones 
 class Rows(NamedTuple):
     """Dispatched rows: where from, and how many for each row there."""
 
-    source: fx.Node
+    source: Node
     each: Fraction
 
 
 _NONE = Choice(0, 0)
 
 
-def shares(traced: Trace, cost: Callable[[fx.Node, str], Cost | None]) -> dict[str, Fraction]:
+def shares(traced: Trace, cost: Callable[[Node, str], Cost | None]) -> dict[str, Fraction]:
     """The share of the rows that reaches each parameter that not all of them reach; ``cost`` counts a call."""
     names = {node: ops.op_of(node.target) for node in traced.graph.nodes if node.op in ("call_function", "call_method")}
     chosen = choices(names)
@@ -63,20 +62,20 @@ class _Flow:
     """One walk over the graph in order of execution."""
 
     def __init__(
-        self, traced: Trace, names: Mapping[fx.Node, str], chosen: dict[fx.Node, Choice],
-        cost: Callable[[fx.Node, str], Cost | None],
+        self, traced: Trace, names: Mapping[Node, str], chosen: dict[Node, Choice],
+        cost: Callable[[Node, str], Cost | None],
     ) -> None:  # fmt: skip
         self._names = names
         self._cost = cost
         self._sizes = {name: tensor.numel() for name, tensor in traced.model.parameters.items()}
-        self._neutral: set[fx.Node] = set()  # neither data nor weights
+        self._neutral: set[Node] = set()  # neither data nor weights
         self._decided = chosen  # and what follows from them, by the first of them
-        self._weights: dict[fx.Node, tuple[str, ...]] = {}  # nodes that only move parameters
-        self._gathered: set[fx.Node] = set()
-        self._rows: dict[fx.Node, Rows] = {}
-        self._dispatched: dict[fx.Node, Fraction] = {}
-        self._parts: dict[fx.Node, dict[fx.Node, Fraction]] = {}  # which parts of a source were dispatched at all
-        self._uses: dict[str, dict[fx.Node, Fraction]] = {}
+        self._weights: dict[Node, tuple[str, ...]] = {}  # nodes that only move parameters
+        self._gathered: set[Node] = set()
+        self._rows: dict[Node, Rows] = {}
+        self._dispatched: dict[Node, Fraction] = {}
+        self._parts: dict[Node, dict[Node, Fraction]] = {}  # which parts of a source were dispatched at all
+        self._uses: dict[str, dict[Node, Fraction]] = {}
         self._whole: set[str] = set()
 
     def found(self) -> Iterator[tuple[str, Fraction]]:
@@ -87,20 +86,20 @@ class _Flow:
             if name not in self._whole and alternative and share < 1:
                 yield name, share
 
-    def _is_part(self, source: fx.Node, share: Fraction) -> bool:
+    def _is_part(self, source: Node, share: Fraction) -> bool:
         """Whether it is a part of what was dispatched, and most rows were: a few best ones picked are no routing."""
         dispatched = self._dispatched[source]
         return share < dispatched and 2 * dispatched >= self._covered(source)
 
-    def _covered(self, source: fx.Node) -> Fraction:
+    def _covered(self, source: Node) -> Fraction:
         return min(sum(self._parts[source].values(), Fraction()), Fraction(1))
 
-    def visit(self, node: fx.Node) -> None:
+    def visit(self, node: Node) -> None:
         """Take one node into account, after all those that it reads."""
         inputs = node.all_input_nodes
         name = self._names.get(node, "")
-        if "written" in node.meta:
-            self._write(node.meta["written"], inputs)
+        if node.written is not None:
+            self._write(node.written, inputs)
         if node.op == "get_attr":
             if str(node.target) in self._sizes:
                 self._weights[node] = (str(node.target),)
@@ -121,7 +120,7 @@ class _Flow:
             if result is not None:
                 self._rows[node] = result
 
-    def _write(self, target: fx.Node, inputs: list[fx.Node]) -> None:
+    def _write(self, target: Node, inputs: list[Node]) -> None:
         """What is written into a new tensor, or into a view of it, says what it is from then on."""
         data = [source for source in inputs if source not in self._neutral]
         while data and target in self._neutral:
@@ -134,7 +133,7 @@ class _Flow:
 
     # -- what a node is ----------------------------------------------------------------------------------
 
-    def _decides(self, node: fx.Node, inputs: list[fx.Node]) -> bool:
+    def _decides(self, node: Node, inputs: list[Node]) -> bool:
         """Whether it follows from choices, and from nothing else that is data."""
         if node in self._decided:
             return True
@@ -143,7 +142,7 @@ class _Flow:
         decided = [source in self._decided for source in inputs]
         return any(decided) and all(d or s in self._neutral for d, s in zip(decided, inputs))
 
-    def _moves_weights(self, node: fx.Node, name: str, inputs: list[fx.Node]) -> bool:
+    def _moves_weights(self, node: Node, name: str, inputs: list[Node]) -> bool:
         """Whether it is made of parameters alone, or gathers some of a parameter's slices."""
         if not inputs or inputs[0] not in self._weights:
             return any(s in self._weights for s in inputs) and all(
@@ -158,13 +157,13 @@ class _Flow:
 
     # -- the flow of rows --------------------------------------------------------------------------------
 
-    def _rows_into(self, node: fx.Node, name: str, inputs: list[fx.Node]) -> Rows | None:
-        if name in _PLACES or "written" in node.meta:
+    def _rows_into(self, node: Node, name: str, inputs: list[Node]) -> Rows | None:
+        if name in _PLACES or node.written is not None:
             return self._rows.get(inputs[0]) if inputs else None
         return next((self._rows[source] for source in inputs if source in self._rows), None)
 
-    def _rows_out(self, node: fx.Node, name: str, inputs: list[fx.Node], rows: Rows | None) -> Rows | None:
-        if name in _PLACES or "written" in node.meta:
+    def _rows_out(self, node: Node, name: str, inputs: list[Node], rows: Rows | None) -> Rows | None:
+        if name in _PLACES or node.written is not None:
             return rows
         data = [s for s in inputs if s not in self._weights and s not in self._neutral and s not in self._decided]
         steered = any(source in self._decided for source in inputs)
@@ -181,7 +180,7 @@ class _Flow:
             return Rows(rows.source, sum((part.each for part in joined), Fraction()))
         return Rows(rows.source, rows.each * self._part(node, name, inputs))
 
-    def _dispatch(self, data: fx.Node, node: fx.Node, inputs: list[fx.Node]) -> Rows:
+    def _dispatch(self, data: Node, node: Node, inputs: list[Node]) -> Rows:
         given = self._origin(data, _REPEATS)
         source = self._source(given)
         each = Fraction(numel(node), max(numel(source), 1))
@@ -191,7 +190,7 @@ class _Flow:
         self._dispatched[source] = self._dispatched.get(source, Fraction()) + each
         return Rows(source, each)
 
-    def _source(self, rows: fx.Node) -> fx.Node:
+    def _source(self, rows: Node) -> Node:
         """What the rows are a part of, where the model's code takes its rows part by part."""
         source = rows
         while self._names.get(source) in _SLICES and len(source.all_input_nodes) == 1:
@@ -202,13 +201,13 @@ class _Flow:
         self._parts.setdefault(source, {})[rows] = Fraction(numel(rows), max(numel(source), 1))
         return source
 
-    def _origin(self, node: fx.Node, through: frozenset[str]) -> fx.Node:
+    def _origin(self, node: Node, through: frozenset[str]) -> Node:
         """The rows before they were repeated."""
         while self._names.get(node) in through and node.all_input_nodes:
             node = node.all_input_nodes[0]
         return node
 
-    def _part(self, node: fx.Node, name: str, inputs: list[fx.Node]) -> Fraction:
+    def _part(self, node: Node, name: str, inputs: list[Node]) -> Fraction:
         """Which part of the rows a slice, or an element of a split, is; columns are no rows."""
         source = inputs[0]
         if RULES.get(name) is not free or source not in self._rows or is_split(node):
@@ -222,7 +221,7 @@ class _Flow:
 
     # -- parameters --------------------------------------------------------------------------------------
 
-    def _use(self, node: fx.Node, name: str, weight: fx.Node, inputs: list[fx.Node], rows: Rows | None) -> Rows | None:
+    def _use(self, node: Node, name: str, weight: Node, inputs: list[Node], rows: Rows | None) -> Rows | None:
         """Note that ``node`` reads a parameter, and return the rows that it meets."""
         names = self._weights[weight]
         data = [source for source in inputs if source not in self._weights and source not in self._neutral]
@@ -238,14 +237,14 @@ class _Flow:
             uses[rows.source] = uses.get(rows.source, Fraction()) + share
         return rows
 
-    def _dispatch_by_weight(self, data: fx.Node) -> Rows:
+    def _dispatch_by_weight(self, data: Node) -> Rows:
         """Rows that were not moved: each meets the slice of a weight that was gathered, or grouped, for it."""
         source = self._source(self._origin(data, _REPEATS | _GATHERS))
         rows = Rows(source, Fraction(numel(data), max(numel(source), 1)))
         self._dispatched[source] = self._dispatched.get(source, Fraction()) + rows.each
         return rows
 
-    def _slices(self, node: fx.Node, name: str, weight: fx.Node, data: list[fx.Node]) -> Fraction:
+    def _slices(self, node: Node, name: str, weight: Node, data: list[Node]) -> Fraction:
         """Among how many slices of a weight the rows are divided: 1 where all rows meet all of it."""
         cost = self._cost(node, name)
         out = numel(node)

@@ -2,40 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Any
 
 import torch
-from torch import fx
 from torch.fx.passes.shape_prop import TensorMetadata
 
 from fxprof import binding, ops
 from fxprof.report import Cost
 from fxprof.tracing import Trace
+from fxprof.tracing.graph import Graph, Node, nodes_in
 
 # A gradient stops here.
 _STOPS = frozenset(["detach", "data", "stop_gradient"])
 
 
-def needs_gradient(traced: Trace) -> Set[fx.Node]:
+def needs_gradient(traced: Trace) -> Set[Node]:
     """The nodes through which a gradient flows from the model's outputs back to a trainable parameter.
 
     Frozen parameters, integer and boolean results, ``detach`` and ``torch.no_grad`` end it; the
     model's inputs need none. Every floating output is taken to be part of the loss.
     """
-    attributes = traced.graph.find_nodes(op="get_attr")
+    attributes = traced.graph.of("get_attr")
     trainable = [n for n in attributes if getattr(traced.attributes[str(n.target)], "requires_grad", False)]
     ends = returned(traced.graph)
-    return _between(traced.graph.nodes, trainable, ends, lambda node: not node.meta.get("grad_enabled", True))
+    return _between(traced.graph.nodes, trainable, ends, lambda node: not node.grad_enabled)
 
 
-def returned(graph: fx.Graph) -> list[fx.Node]:
+def returned(graph: Graph) -> list[Node]:
     """The tensors that a graph returns, whatever objects they are put into."""
-    found: dict[fx.Node, None] = {}
-    pending = list(graph.find_nodes(op="output"))
+    found: dict[Node, None] = {}
+    pending = list(graph.of("output"))
     while pending:
         for node in pending.pop(0).all_input_nodes:
-            if "tensor_meta" in node.meta or "input" in node.meta:
+            if node.described or node.input is not None:
                 found[node] = None
             else:
                 pending.append(node)
@@ -43,29 +43,29 @@ def returned(graph: fx.Graph) -> list[fx.Node]:
 
 
 def _between(
-    nodes: Iterable[fx.Node], starts: Iterable[fx.Node], ends: Iterable[fx.Node], off: Callable[[fx.Node], bool]
-) -> Set[fx.Node]:
+    nodes: Iterable[Node], starts: Iterable[Node], ends: Iterable[Node], off: Callable[[Node], bool]
+) -> Set[Node]:
     """The nodes on a differentiable way from ``starts`` to ``ends``; ``off`` says where gradients are off."""
     order = list(nodes)
     needing = set(starts)
     for node in order:
         if not needing.isdisjoint(node.all_input_nodes) and not off(node) and not _stops(node):
             needing.add(node)
-            if "written" in node.meta:  # what was written into needs it from here on
-                needing.add(node.meta["written"])
+            if node.written is not None:  # what was written into needs it from here on
+                needing.add(node.written)
     reached = set(ends)
     for node in reversed(order):
-        if node in needing and (node in reached or node.meta.get("written") in reached):
+        if node in needing and (node in reached or node.written in reached):
             reached.update(node.all_input_nodes)
             reached.add(node)
     return needing & reached
 
 
-def _stops(node: fx.Node) -> bool:
+def _stops(node: Node) -> bool:
     if node.op not in ("call_function", "call_method"):
         return True
     name = node.args[1] if node.target is getattr else ops.op_of(node.target)
-    return name in _STOPS or not ("written" in node.meta or _differentiable(node.meta.get("tensor_meta")))
+    return name in _STOPS or not (node.written is not None or _differentiable(node.tensor_meta))
 
 
 def _differentiable(meta: Any) -> bool:
@@ -74,7 +74,7 @@ def _differentiable(meta: Any) -> bool:
     return isinstance(meta, (tuple, list)) and any(map(_differentiable, meta))
 
 
-def backward_cost(node: fx.Node, cost: Cost, needing: Set[fx.Node], shapes: Callable[[Any], Any]) -> Cost:
+def backward_cost(node: Node, cost: Cost, needing: Set[Node], shapes: Callable[[Any], Any]) -> Cost:
     """What the backward of one call adds to its ``cost``; ``shapes`` turns arguments into shapes."""
     if node not in needing:
         return Cost()
@@ -83,13 +83,13 @@ def backward_cost(node: fx.Node, cost: Cost, needing: Set[fx.Node], shapes: Call
     return binding.apply_backward(node.target, cost, args, kwargs, *flags, shapes(node))
 
 
-def grad_call_cost(node: fx.Node, costs: Mapping[fx.Node, Cost | None], shapes: Callable[[Any], Any]) -> Cost | None:
+def grad_call_cost(node: Node, costs: Mapping[Node, Cost | None], shapes: Callable[[Any], Any]) -> Cost | None:
     """The cost of ``torch.autograd.grad(outputs, inputs)`` in a forward: the backward of what lies between.
 
     ``costs`` are those of the calls before it; None where one of them on the way has no rule.
     """
     given = {**dict(zip(("outputs", "inputs"), node.args)), **node.kwargs}
-    way = _between(costs, list(_nodes(given["inputs"])), list(_nodes(given["outputs"])), lambda _: False)
+    way = _between(costs, list(nodes_in(given["inputs"])), list(nodes_in(given["outputs"])), lambda _: False)
     total = Cost()
     for step in way:
         cost = costs.get(step, Cost())
@@ -99,21 +99,13 @@ def grad_call_cost(node: fx.Node, costs: Mapping[fx.Node, Cost | None], shapes: 
     return total
 
 
-def is_grad_call(node: fx.Node) -> bool:
+def is_grad_call(node: Node) -> bool:
     """Whether the node is a call of ``torch.autograd.grad``."""
     return node.target is torch.autograd.grad
 
 
-def _nodes(argument: Any) -> Iterator[fx.Node]:
-    if isinstance(argument, fx.Node):
-        yield argument
-    elif isinstance(argument, (tuple, list)):
-        for item in argument:
-            yield from _nodes(item)
-
-
-def _flags(argument: Any, needing: Set[fx.Node]) -> Any:
-    if isinstance(argument, fx.Node):
+def _flags(argument: Any, needing: Set[Node]) -> Any:
+    if isinstance(argument, Node):
         return argument in needing
     if isinstance(argument, Mapping):
         return {key: _flags(value, needing) for key, value in argument.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from fxprof.checkpoint.names import TRACKED
 from fxprof.checkpoint.plan import Target
@@ -34,6 +34,7 @@ def describe(model: nn.Module, inputs: Any = None) -> Target:
 def _use(model: nn.Module, inputs: Any) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
     """The order in which forward first reads each tensor, and the tensors whose op comes right before."""
     from fxprof.tracing import record
+    from fxprof.tracing.graph import Node
     from fxprof.tracing.unwrap import unwrap
 
     args, kwargs = _arguments(inputs)
@@ -45,7 +46,7 @@ def _use(model: nn.Module, inputs: Any) -> tuple[tuple[str, ...], dict[str, tupl
     names = _outer_names(model, inner)
     order: dict[str, None] = {}
     feeds: dict[str, tuple[str, ...]] = {}
-    sources: dict[fx.Node, frozenset[str]] = {}
+    sources: dict[Node, frozenset[str]] = {}
     for node in graph.nodes:
         read = [names[str(n.target)] for n in node.all_input_nodes if n.op == "get_attr" and str(n.target) in names]
         before = frozenset[str]().union(*(sources.get(n, frozenset()) for n in node.all_input_nodes))

@@ -1,22 +1,21 @@
-"""Symbolic tracing with shapes: one forward on abstract values, recorded as a torch.fx graph."""
+"""Symbolic tracing with shapes: one forward on abstract values, recorded as a graph that torch.fx can have."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import RLock
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
 
 from fxprof.errors import FxprofError, InputError, TraceError
-from fxprof.report import Bound, InputProfile, TensorSpec
+from fxprof.report import Bound, InputProfile
 from fxprof.tracing.bounds import Assumptions
+from fxprof.tracing.graph import Graph, ModuleCall, Node
 from fxprof.tracing.inputs import GivenShape, InputReader, bind
 from fxprof.tracing.inventory import Inventory
-from fxprof.tracing.layouts import spec_of
-from fxprof.tracing.modules import ModuleCall
 from fxprof.tracing.nodes import HiddenCall
 from fxprof.tracing.outputs import output_argument
 from fxprof.tracing.tracer import NeedsIntegers, Tracer
@@ -28,28 +27,14 @@ _ONE_AT_A_TIME = RLock()
 _ATTEMPTS = 16  # how many branches on data may turn out to be the wrong guess
 
 
-class CallRecord(NamedTuple):
-    """One call of a module: its positional tensors and those it returned; keys as in ``nn_module_stack``."""
-
-    path: str
-    key: str
-    parent: str  # key of the call that it was made in
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-
-
 @dataclass(frozen=True)
 class Trace:
-    """One recorded forward. Node metadata: see ``fxprof.tracing``'s package docstring and DESIGN.
-
-    ``graph`` nodes carry ``tensor_meta``, ``nn_module_stack``, ``module_path``, ``source`` (file, line)
-    and ``storage`` (identity of the memory each result lives in; 0 for the model's own).
-    """
+    """One recorded forward: the graph, and the calls of modules in the order in which they began."""
 
     model: Inventory
-    graph: fx.Graph
+    graph: Graph
     inputs: tuple[InputProfile, ...]
-    calls: tuple[CallRecord, ...]
+    calls: Sequence[ModuleCall]
     attributes: Mapping[str, Any]
     bounds: tuple[Bound, ...]
 
@@ -76,7 +61,7 @@ def trace(
         TraceError: forward failed; the message says where.
     """
     traced = record(model, inputs, kwargs or {}, bounds)
-    module = fx.GraphModule(dict(traced.attributes), traced.graph, type(traced.model.model).__name__)
+    module = fx.GraphModule(dict(traced.attributes), traced.graph.written(), type(traced.model.model).__name__)
     return module.train(traced.model.model.training)
 
 
@@ -143,24 +128,10 @@ def _attempt(
             raise _failed(tracer, err) from err
         if tracer.nodes.missed_calls:
             raise HiddenCall
-        tracer.nodes.graph.output(output_argument(tracer, result))
-        calls = tuple(_records(tracer.modules.calls))
+        tracer.nodes.output(output_argument(tracer, result))
         tracer.values.forget()
-    return Trace(model, tracer.nodes.graph, tuple(reader.profiles), calls, tracer.nodes.attributes, assumptions.bounds)
-
-
-def _records(calls: Iterable[ModuleCall]) -> Iterator[CallRecord]:
-    known: dict[int, TensorSpec] = {}  # what one call returns, the next is given; the calls keep the tensors
-
-    def specs(tensors: tuple[Tensor, ...]) -> tuple[TensorSpec, ...]:
-        return tuple([known.get(id(tensor)) or spec(tensor) for tensor in tensors])
-
-    def spec(tensor: Tensor) -> TensorSpec:
-        found = known[id(tensor)] = spec_of(tensor.shape, tensor.dtype)
-        return found
-
-    for call in calls:
-        yield CallRecord(call.path, call.key, call.parent, specs(call.inputs), specs(call.outputs))
+    nodes, calls = tracer.nodes, tracer.modules.calls
+    return Trace(model, nodes.graph, tuple(reader.profiles), calls, nodes.attributes, assumptions.bounds)
 
 
 def _floating_dtype(model: Inventory) -> torch.dtype:
@@ -182,7 +153,7 @@ def _check_lazy(model: Inventory) -> None:
 
 def _wants_integers(err: NeedsIntegers, reader: InputReader) -> FxprofError:
     """Name the input that should have been integers, by following the graph back to it."""
-    seen: set[fx.Node] = set()
+    seen: set[Node] = set()
     pending = [err.value.graph_node()]
     given: GivenShape | None = None
     while pending and given is None:
@@ -206,7 +177,7 @@ def _wants_integers(err: NeedsIntegers, reader: InputReader) -> FxprofError:
 def _failed(tracer: Tracer, err: Exception) -> TraceError:
     """Forward raised: which module, which line of the model's code, and what was said."""
     frame = tracer.modules.failed_in
-    kind = next(reversed(frame.stack.values()))[1].rpartition(".")[2] if frame else type(tracer._model).__name__
+    kind = frame.kind.rpartition(".")[2] if frame else type(tracer._model).__name__
     place = f"{frame.path} ({kind})" if frame and frame.path else kind
     said = f"{type(err).__name__}: {_first_lines(str(err))}{_line_of(err)}"
     advice = ""

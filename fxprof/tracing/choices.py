@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
+
+from fxprof.tracing.graph import Node
 
 # Position of ``dim`` and its default, for the ops that pick along a dimension.
 CHOOSING: dict[str, tuple[int, int | None]] = {
@@ -47,9 +49,9 @@ class Choice(Assumed):
 
     key: tuple[str, int] = ("", 0)
     rows: int = 0
-    masks: dict[fx.Node, int] = field(default_factory=dict)
+    masks: dict[Node, int] = field(default_factory=dict)
 
-    def select(self, mask: fx.Node, size: int, found: int) -> None:
+    def select(self, mask: Node, size: int, found: int) -> None:
         """Note that ``mask``, of so many elements, selects some."""
         if size >= self.rows:
             self.masks[mask] = found

@@ -14,12 +14,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from fxprof.errors import InputError
 from fxprof.report import InputProfile, TensorSpec
 from fxprof.tracing.choices import INPUT
+from fxprof.tracing.graph import Node
 from fxprof.tracing.layouts import layout_of
+from fxprof.tracing.nodes import describe
 from fxprof.tracing.tracer import Tracer
 from fxprof.tracing.values import Value, meta_twin, small_enough
 
@@ -39,14 +41,14 @@ class InputReader:
         self._tracer = tracer
         self._dtype = dtype
         self.profiles: list[InputProfile] = []
-        self.shapes: dict[fx.Node, GivenShape] = {}
+        self.shapes: dict[Node, GivenShape] = {}
 
     def read(self, name: str, argument: Any) -> Any:
         """Make the placeholder ``name`` and return what forward is to be called with."""
         node = self._tracer.nodes.placeholder(name)
         return self._abstract(name, argument, lambda: node)
 
-    def _abstract(self, name: str, item: Any, node: Callable[[], fx.Node]) -> Any:
+    def _abstract(self, name: str, item: Any, node: Callable[[], Node]) -> Any:
         if is_shape(item):
             self.shapes[node()] = GivenShape(name, tuple(item))
             return self._tensor(name, TensorSpec(tuple(item)), node())
@@ -66,7 +68,7 @@ class InputReader:
             return self._object(name, item, node)
         return item
 
-    def _object(self, name: str, item: Any, node: Callable[[], fx.Node]) -> Any:
+    def _object(self, name: str, item: Any, node: Callable[[], Node]) -> Any:
         """A dataclass or another plain object that holds tensors: a copy with abstract ones."""
         new = {key: self._abstract(f"{name}.{key}", v, self._attribute(node, key)) for key, v in vars(item).items()}
         if all(new[key] is value for key, value in vars(item).items()):
@@ -76,14 +78,14 @@ class InputReader:
             object.__setattr__(twin, key, value)
         return twin
 
-    def _item(self, node: Callable[[], fx.Node], key: Any) -> Callable[[], fx.Node]:
+    def _item(self, node: Callable[[], Node], key: Any) -> Callable[[], Node]:
         return _once(lambda: self._tracer.nodes.call(operator.getitem, "getitem", (node(), key), {}))
 
-    def _attribute(self, node: Callable[[], fx.Node], key: str) -> Callable[[], fx.Node]:
+    def _attribute(self, node: Callable[[], Node], key: str) -> Callable[[], Node]:
         return _once(lambda: self._tracer.nodes.call(getattr, "getattr", (node(), key), {}))
 
-    def _tensor(self, name: str, spec: TensorSpec, node: fx.Node) -> Tensor:
-        node.meta["input"] = name
+    def _tensor(self, name: str, spec: TensorSpec, node: Node) -> Tensor:
+        node.input = name
         dtype = self._dtype if spec.dtype is None else getattr(torch, spec.dtype)
         self.profiles.append(InputProfile(name, TensorSpec(spec.shape, dtype)))
         if not dtype.is_floating_point and not dtype.is_complex and small_enough(torch.Size(spec.shape)):
@@ -91,8 +93,8 @@ class InputReader:
             return self._introduced(Value(real, real=real, node=node, assumed=(INPUT,)), node)
         return self._introduced(Value(torch.empty(spec.shape, dtype=dtype, device="meta"), node=node), node)
 
-    def _given(self, name: str, tensor: Tensor, node: fx.Node) -> Tensor:
-        node.meta["input"] = name
+    def _given(self, name: str, tensor: Tensor, node: Node) -> Tensor:
+        node.input = name
         self.profiles.append(InputProfile(name, TensorSpec(tensor.shape, tensor.dtype)))
         integers = not tensor.dtype.is_floating_point and not tensor.dtype.is_complex
         if integers and not tensor.is_meta and small_enough(tensor.shape):
@@ -100,9 +102,9 @@ class InputReader:
             return self._introduced(Value(real, real=real, node=node), node)
         return self._introduced(Value(meta_twin(tensor), node=node), node)
 
-    def _introduced(self, value: Value, node: fx.Node) -> Tensor:
+    def _introduced(self, value: Value, node: Node) -> Tensor:
         self._tracer.values.add(value)
-        self._tracer.nodes.describe(node, value.handle)
+        describe(node, value.handle)
         if value.real is None and not value.handle.requires_grad:
             value.layout = layout_of(value.handle)
         return value.handle
@@ -149,10 +151,10 @@ def _short(text: str, limit: int = 300) -> str:
     return text if len(text) <= limit else text[:limit] + "…"
 
 
-def _once(make: Callable[[], fx.Node]) -> Callable[[], fx.Node]:
-    made: list[fx.Node] = []
+def _once(make: Callable[[], Node]) -> Callable[[], Node]:
+    made: list[Node] = []
 
-    def get() -> fx.Node:
+    def get() -> Node:
         if not made:
             made.append(make())
         return made[0]

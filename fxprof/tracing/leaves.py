@@ -14,13 +14,14 @@ from types import BuiltinFunctionType, FunctionType, NoneType
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.nn import Parameter
 from torch.nn import functional as F
 from torch.nn.modules import module as _all
 
 from fxprof.tracing.bounds import Assumptions
 from fxprof.tracing.formed import Spelling, unseen
+from fxprof.tracing.graph import Node
 from fxprof.tracing.layouts import Layout
 from fxprof.tracing.location import code_kind, source_of, user_frame
 from fxprof.tracing.nodes import Nodes
@@ -147,7 +148,7 @@ class Leaves:
             (args if type(place) is int else kwargs)[place] = value.node or value.graph_node()
         node = self._nodes.node(seen.node_kind, seen.target, tuple(args), kwargs, source)
         if seen.written is not None:
-            node.meta["written"] = values[seen.written].graph_node()
+            node.written = values[seen.written].graph_node()
         made: Tensor = self._values.adopt_again(seen, values, node, ())
         return made
 
@@ -161,14 +162,14 @@ class Leaves:
             result: Tensor = self._record(recipe.func, recipe.name, args, kwargs)
         finally:
             self._nodes.source = None
-        seen: Seen | None = self._values[result].graph_node().meta.get("seen")
+        seen = self._values[result].graph_node().seen
         if seen is not None and not seen.swapped and seen.kind is None:
             recipe.keep(layouts, seen)
         return result
 
     def _first(self, key: Any, module: nn.Module, held: Tensor) -> Any:
         """Run the module, and keep what it calls."""
-        last, assumed = next(iter(reversed(self._nodes.graph.nodes)), None), self._assumptions.made
+        last, assumed = next(reversed(self._nodes.graph.nodes), None), self._assumptions.made
         heard: list[Heard] = []
         self.heard = heard
         try:
@@ -184,7 +185,7 @@ class Leaves:
         return result
 
     def _recipe(
-        self, module: nn.Module, held: Tensor, result: Any, last: fx.Node | None, heard: list[Heard]
+        self, module: nn.Module, held: Tensor, result: Any, last: Node | None, heard: list[Heard]
     ) -> Recipe | None:
         """The one call that was heard, if it is all that happened."""
         names = {id(tensor): name for name, tensor in (*module._parameters.items(), *module._buffers.items())}
@@ -194,16 +195,15 @@ class Leaves:
             return None
         func, name, args, kwargs = heard[0]
         kind, target, given = self._nodes.spelled(func, name, args, kwargs)
-        source: tuple[str, int] = call.meta["source"]
-        own = source[0] == type(module).forward.__code__.co_filename
-        recipe = Recipe(heard[0], names, (kind, target, given is not args), source if own else None)
-        seen: Seen | None = call.meta.get("seen")
+        own = call.source[0] == type(module).forward.__code__.co_filename
+        recipe = Recipe(heard[0], names, (kind, target, given is not args), call.source if own else None)
+        seen = call.seen
         if seen is not None and seen.kind is seen.written is None and not seen.swapped:
             values = [self._own(module, name) if name else self._values[held] for _, name in recipe.places]
             recipe.keep(tuple([None if value is None else value.layout for value in values]), seen)
         return recipe
 
-    def _only_call(self, last: fx.Node | None, result: Any) -> fx.Node | None:
+    def _only_call(self, last: Node | None, result: Any) -> Node | None:
         """The node of a result, if all others since ``last`` are parameters and buffers."""
         made = self._values.known(result) if type(result) is Tensor else None
         call = None if made is None else made.node

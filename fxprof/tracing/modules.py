@@ -9,32 +9,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
+from fxprof.tracing.graph import ModuleCall, outside
+from fxprof.tracing.location import source_of, user_frame
 from fxprof.tracing.unwrap import wrapped
 from fxprof.tracing.values import tensors_in
 
+Forward = Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], Any]  # how to run a module
+
 _SLOT = "_compiled_call_impl"
-
-
-@dataclass(slots=True)
-class ModuleCall:
-    """One call of a module: its positional tensors and those it returned.
-
-    ``stack`` is the ``nn_module_stack`` of the nodes made in it; ``key`` is its own in there, ``parent`` that of the
-    call it was made in.
-    """
-
-    path: str
-    key: str
-    parent: str
-    stack: dict[str, tuple[str, str]]
-    inputs: tuple[Tensor, ...] = ()
-    outputs: tuple[Tensor, ...] = ()
 
 
 class ModuleStack:
@@ -43,23 +30,25 @@ class ModuleStack:
     def __init__(self, names: dict[nn.Module, list[str]]) -> None:
         self.calls: list[ModuleCall] = []
         self.failed_in: ModuleCall | None = None
-        self.forward: Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], Any] = _run_forward  # how to run one
+        self._forward: Forward = run_module
         self._names = names
         self._behind = {module: behind for module in self._names if (behind := wrapped(module)) is not None}
-        self.current = ModuleCall("", "", "", {})  # the innermost being made
+        self.current = outside()  # the innermost being made
         self._counts: dict[str, int] = {}
         self._kinds: dict[type[nn.Module], str] = {}
         self._thread = threading.get_ident()
 
     @contextmanager
-    def intercepted(self) -> Iterator[None]:
-        """Route the calls of the model's modules through here."""
+    def intercepted(self, forward: Forward) -> Iterator[None]:
+        """Route the calls of the model's modules through here; ``forward`` runs one."""
+        self._forward = forward
         before = [(vars(module), vars(module).get(_SLOT, self)) for module in self._names]
         for module in self._names:
             vars(module)[_SLOT] = _Call(self.call, module)
         try:
             yield
         finally:
+            self._forward = run_module
             for attributes, slot in before:
                 if slot is self:  # there was none
                     attributes.pop(_SLOT, None)
@@ -76,7 +65,7 @@ class ModuleStack:
         call = self.current = self._called(module, outer, _tensors(args[0] if len(args) == 1 else args))
         self.calls.append(call)
         try:
-            result = self.forward(module, args, kwargs)
+            result = self._forward(module, args, kwargs)
         except Exception:
             self.failed_in = self.failed_in or call
             raise
@@ -85,13 +74,18 @@ class ModuleStack:
         call.outputs = _tensors(result)
         return result
 
+    def where(self) -> tuple[str, str]:
+        """Module path and source line of the call being recorded."""
+        filename, line = source_of(user_frame())
+        return self.current.path, f"{filename}:{line}" if filename else ""
+
     def _called(self, module: nn.Module, parent: ModuleCall, inputs: tuple[Tensor, ...]) -> ModuleCall:
         names = self._names[module]
         # A module with several names goes by the one below its caller.
         path = names[0] if len(names) == 1 else max(names, key=lambda name: _common(name, parent.path))
         count = self._counts[path] = self._counts.get(path, 0) + 1
         key = f"L__self__{path}" if count == 1 else f"L__self__{path}@{count - 1}"
-        return ModuleCall(path, key, parent.key, {**parent.stack, key: (path, self._kind(type(module)))}, inputs)
+        return ModuleCall(path, key, self._kind(type(module)), parent, inputs)
 
     def _kind(self, kind: type[nn.Module]) -> str:
         name = self._kinds.get(kind)
@@ -109,7 +103,8 @@ class _Call(partial[Any]):
         return None  # a copied module is another module: it is called as usual
 
 
-def _run_forward(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def run_module(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run a module as torch does."""
     return module._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
 
 

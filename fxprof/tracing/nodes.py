@@ -9,10 +9,10 @@ from types import MethodDescriptorType, WrapperDescriptorType
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 from torch.fx.passes.shape_prop import TensorMetadata
 
-from fxprof.tracing.adding import adder
+from fxprof.tracing.graph import Graph, Node, outside, snake_case
 from fxprof.tracing.layouts import layout_of
 from fxprof.tracing.location import code_kind, source_of, user_frame
 from fxprof.tracing.modules import ModuleStack
@@ -20,6 +20,7 @@ from fxprof.tracing.names import OPERATORS, REFLECTED
 from fxprof.tracing.quantized import packed
 from fxprof.tracing.values import storages
 
+_NOWHERE = ("", 0)  # no line of the model's code
 _CONSTANTS = frozenset([bool, int, float, str, type(None), complex, torch.dtype, torch.device, type(...)])
 
 
@@ -31,38 +32,38 @@ class Nodes:
     """Adds nodes to the graph; ``attributes`` maps each get_attr target to its object."""
 
     def __init__(self, modules: ModuleStack) -> None:
-        self.graph = fx.Graph()
+        self.graph = Graph()
         self.attributes: dict[str, Any] = {}
         self.missed_calls = False
         self.source: tuple[str, int] | None = None  # of the call being recorded, where its forward is not run
         self._modules = modules
         self._prefixes: dict[Any, str] = {}
-        self._add = adder(self.graph)
 
-    def placeholder(self, name: str) -> fx.Node:
+    def placeholder(self, name: str) -> Node:
         """A node for an argument of forward."""
-        node = self.graph.placeholder(name)
-        node.meta.update(nn_module_stack={}, module_path="", source=("", 0))
-        return node
+        return self.graph.add("placeholder", name, (), {}, name, outside(), _NOWHERE, True)
 
-    def attribute(self, name: str, item: Any, tensor_meta: Any = None) -> fx.Node:
+    def output(self, result: Any) -> Node:
+        """A node for what forward returns."""
+        return self.graph.add("output", "output", (result,), {}, "output", outside(), _NOWHERE, True)
+
+    def made(self, kind: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Node:
+        """A node for an object that forward puts what it returns into."""
+        return self.graph.add("call_function", kind, args, kwargs, snake_case(kind), outside(), _NOWHERE, True)
+
+    def attribute(self, name: str, item: Any, tensor_meta: Any = None) -> Node:
         """A node for something the model owns, by its qualified name."""
         self.attributes[name] = item
-        current = self._modules.current
-        node = self._add("get_attr", name, (), {}, name.replace(".", "_"))
-        node.meta.update(
-            {
-                "nn_module_stack": current.stack, "module_path": current.path, "source": ("", 0),
-                "tensor_meta": tensor_meta,
-            }
-        )  # fmt: skip
+        plain = name.replace(".", "_")
+        node = self.graph.add("get_attr", name, (), {}, plain, self._modules.current, _NOWHERE, True)
+        node.described, node.tensor_meta = True, tensor_meta
         return node
 
-    def unnamed(self, prefix: str, item: Any) -> fx.Node:
+    def unnamed(self, prefix: str, item: Any) -> Node:
         """A node for an object the model has no name for."""
         return self.attribute(f"{prefix}{sum(key.startswith(prefix) for key in self.attributes)}", item)
 
-    def call(self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> fx.Node:
+    def call(self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Node:
         """A node for a call."""
         kind, target, args = self.spelled(func, name, args, kwargs)
         return self.node(kind, target, args, kwargs)
@@ -82,7 +83,7 @@ class Nodes:
     def node(
         self, kind: str, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any],
         source: tuple[str, int] | None = None,
-    ) -> fx.Node:  # fmt: skip
+    ) -> Node:  # fmt: skip
         """Add a node of ``kind``, placed in the module and on the source line being run."""
         source = source or self.source
         if source is None:
@@ -92,16 +93,9 @@ class Nodes:
             source = source_of(frame)
         prefix = self._prefixes.get(target)
         if prefix is None:
-            prefix = self._prefixes[target] = self.graph._target_to_str(target)
-        current = self._modules.current
-        node = self._add(kind, target, args, kwargs, prefix)
-        node.meta.update(
-            {
-                "nn_module_stack": current.stack, "module_path": current.path, "source": source,
-                "grad_enabled": torch.is_grad_enabled(),
-            }
-        )  # fmt: skip
-        return node
+            prefix = self._prefixes[target] = snake_case(target)
+        call, grad_enabled = self._modules.current, torch.is_grad_enabled()
+        return self.graph.add(kind, target, args, kwargs, prefix, call, source, grad_enabled)
 
     def constant(self, item: Any) -> Any:
         """An argument that is neither a tensor nor a container, in a form that the graph's code can hold."""
@@ -118,18 +112,18 @@ class Nodes:
                 return plain(item)
         node = self.unnamed("_constant", item)
         if (held := packed(item)) is not None:
-            node.meta["tensor_meta"] = metadata(held)
+            node.tensor_meta = metadata(held)
         return node
-
-    def describe(self, node: fx.Node, result: Any) -> None:
-        """Attach the shapes and the memory of what the node returns."""
-        node.meta["tensor_meta"] = metadata(result)
-        node.meta["storage"] = storages(result)
 
     def hidden(self) -> None:
         """Stop this attempt; the flag stays when TorchScript or the model's own code swallows the exception."""
         self.missed_calls = True
         raise HiddenCall
+
+
+def describe(node: Node, result: Any) -> None:
+    """Attach the shapes and the memory of what a node returns."""
+    node.describe(metadata(result), storages(result))
 
 
 @lru_cache(maxsize=4096)

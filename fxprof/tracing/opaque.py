@@ -133,14 +133,13 @@ def _on_zeros(func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any
 class Functions:
     """Calls of ``torch.autograd.Function``: which one has failed, and those with a rule, on the thread that traces."""
 
-    def __init__(self, record: Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]) -> None:
-        self._record = record
+    def __init__(self) -> None:
         self._thread = threading.get_ident()
         self.failed: str | None = None
 
     @contextmanager
-    def intercepted(self) -> Iterator[None]:
-        """Route ``apply`` through here; other threads do not notice."""
+    def intercepted(self, record: Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]) -> Iterator[None]:
+        """Route ``apply`` through here, and calls that have a rule to ``record``; other threads do not notice."""
         original = vars(torch.autograd.Function)[_APPLY]
 
         def apply(cls: type, *args: Any, **kwargs: Any) -> Any:
@@ -149,7 +148,7 @@ class Functions:
                 return plain(*args, **kwargs)
             name = f"{cls.__module__}.{cls.__qualname__}"
             if name in REGISTERED:
-                return self._record(plain, args, kwargs)
+                return record(plain, args, kwargs)
             try:
                 return plain(*args, **kwargs)
             except Exception:

@@ -13,10 +13,11 @@ from types import EllipsisType, FunctionType, NoneType
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 from torch.nn import Parameter
 
 from fxprof.tracing.choices import CHOOSING
+from fxprof.tracing.graph import Node
 from fxprof.tracing.layouts import Layout, layout_of
 from fxprof.tracing.spans import Span
 from fxprof.tracing.values import Value, storages
@@ -172,7 +173,7 @@ def _look(item: Any, parts: list[Any], values: list[Value], find: Find) -> Any:
 # -- remembering -------------------------------------------------------------------------------------
 
 
-def remember(look: Sight, node: fx.Node, result: Any, find: Find, written: Any) -> None:
+def remember(look: Sight, node: Node, result: Any, find: Find, written: Any) -> None:
     """Keep what came of a call, as far as it follows from the key. ``written`` is what it wrote to in place."""
     kind = type(result)
     if kind is not Tensor and kind is not tuple and kind is not list and kind.__module__ != "torch.return_types":
@@ -184,10 +185,10 @@ def remember(look: Sight, node: fx.Node, result: Any, find: Find, written: Any) 
     if not found or len(results) < len(found) or place == -1 or not _apart(found, results):
         return
     swapped = node.args != look.args and len(look.args) == 2
-    metadata = node.meta["tensor_meta"]
+    metadata = node.tensor_meta
     held = None if kind is Tensor else kind
     seen = Seen(node.op, node.target, metadata, held, results, swapped, place, len(look.values))
-    node.meta["seen"] = keep(look, seen)
+    node.seen = keep(look, seen)
 
 
 def keep(look: Sight, seen: Seen) -> Seen:

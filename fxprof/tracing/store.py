@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
 from fxprof.tracing.choices import Assumed
+from fxprof.tracing.graph import Node
 from fxprof.tracing.layouts import Layout, layout_of
-from fxprof.tracing.nodes import Nodes
+from fxprof.tracing.nodes import Nodes, describe
 from fxprof.tracing.repeats import Seen, made
 from fxprof.tracing.spans import Span, union
 from fxprof.tracing.values import Value, meta_twin, small_enough, storages
@@ -100,8 +101,8 @@ class Store:
         real = tensor.detach().to("cpu", copy=True) if _readable(tensor, name is not None) else None
         value = self.add(Value(tensor, real=real, node=node))
         value.meta = meta_twin(tensor)
-        self._nodes.describe(node, value.meta)
-        node.meta["storage"] = storages((value.meta, real))
+        describe(node, value.meta)
+        node.storage = storages((value.meta, real))
         self._values[id(value.meta)] = value
         if real is not None:
             self._values[id(real)] = value
@@ -110,7 +111,7 @@ class Store:
     def _twinned(self, value: Value) -> None:
         """A weight got its meta twin: results may be that twin, or share its memory."""
         assert value.node is not None
-        value.node.meta["storage"] = storages(value.meta)
+        value.node.storage = storages(value.meta)
         self._values[id(value.meta)] = value
 
     def _alias(self, tensor: Tensor) -> Value | None:
@@ -124,12 +125,12 @@ class Store:
 
     # -- results -------------------------------------------------------------------------------------
 
-    def adopt(self, result: Any, node: fx.Node, span_of: SpanOf, *, assumed: tuple[Assumed, ...] = ()) -> Any:
+    def adopt(self, result: Any, node: Node, span_of: SpanOf, *, assumed: tuple[Assumed, ...] = ()) -> Any:
         """Make values of what ``node`` returned, and give what the model's code shall hold."""
-        self._nodes.describe(node, result)
+        describe(node, result)
         position = -1
 
-        def adopt_one(tensor: Tensor, make_node: Callable[[], fx.Node] | None) -> Tensor:
+        def adopt_one(tensor: Tensor, make_node: Callable[[], Node] | None) -> Tensor:
             nonlocal position
             position += 1
             span = span_of(tensor, position) if tensor.is_meta else None
@@ -150,16 +151,16 @@ class Store:
             return adopt_one(result, None)
         return self._adopt_each(result, lambda: node, adopt_one)
 
-    def adopt_again(self, seen: Seen, values: list[Value], node: fx.Node, assumed: tuple[Assumed, ...]) -> Any:
+    def adopt_again(self, seen: Seen, values: list[Value], node: Node, assumed: tuple[Assumed, ...]) -> Any:
         """As ``adopt``, for a call like one seen before, on the tensors of ``values``."""
-        node.meta["seen"] = seen
+        node.seen = seen
         if seen.kind is not None:
             results = [made(result, values) for result in seen.results]
             spans = [result.span for result in seen.results if result.layout is not None or result.base is not None]
             return self.adopt(seen.kind(results), node, lambda _, i: spans[i], assumed=assumed)
         result = seen.results[0]
         tensor = made(result, values)
-        node.meta.update(tensor_meta=seen.metadata, storage=storages(tensor))
+        node.describe(seen.metadata, storages(tensor))
         if result.layout is None:
             value = values[result.base or 0]
             value.node, value.make_node, value.span = node, None, result.span
@@ -167,18 +168,18 @@ class Store:
         self.add(Value(tensor, node=node, assumed=assumed, span=result.span, layout=result.layout))
         return tensor
 
-    def _adopt_each(self, result: Any, node: Callable[[], fx.Node], adopt_one: Callable[..., Tensor]) -> Any:
+    def _adopt_each(self, result: Any, node: Callable[[], Node], adopt_one: Callable[..., Tensor]) -> Any:
         """Adopt the tensors of a tuple, list or dict; their getitem nodes appear when they are used."""
 
         def element(key: Any, item: Any) -> Any:
-            made: list[fx.Node] = []
+            made: list[Node] = []
 
-            def make() -> fx.Node:
+            def make() -> Node:
                 if not made:
                     taken = self._nodes.call(operator.getitem, "getitem", (node(), key), {})
-                    self._nodes.describe(taken, item)
-                    if (seen := node().meta.get("seen")) is not None:
-                        taken.meta["seen"] = seen.element(key, taken.meta["tensor_meta"])
+                    describe(taken, item)
+                    if (seen := node().seen) is not None:
+                        taken.seen = seen.element(key, taken.tensor_meta)
                     made.append(taken)
                 return made[0]
 

@@ -13,7 +13,7 @@ from types import MethodWrapperType
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -22,11 +22,12 @@ from fxprof.tracing.bounds import Assumptions
 from fxprof.tracing.calls import Call
 from fxprof.tracing.choices import CHOOSING, Assumed
 from fxprof.tracing.formed import formed
+from fxprof.tracing.graph import Node
 from fxprof.tracing.inventory import Inventory
 from fxprof.tracing.leaves import Leaves
-from fxprof.tracing.location import run_forward, source_of, user_frame
-from fxprof.tracing.modules import ModuleStack
-from fxprof.tracing.nodes import Nodes
+from fxprof.tracing.location import run_forward, user_frame
+from fxprof.tracing.modules import ModuleStack, run_module
+from fxprof.tracing.nodes import Nodes, describe
 from fxprof.tracing.opaque import Functions, is_opaque, opaque_name, written_arguments
 from fxprof.tracing.propagate import RANDOM, Propagator
 from fxprof.tracing.repeats import Sight, recall, remember, sight
@@ -55,19 +56,23 @@ class Tracer(TorchFunctionMode):
         self._model = model.model
         self._device = device
         self._assumptions = assumptions
-        self._propagator = Propagator(assumptions, self._where)
-        self.functions = Functions(self._call_function)
-        self._below = _Below(self) if see_dispatch else None
+        self._propagator = Propagator(assumptions, self.modules.where)
+        self.functions = Functions()
+        self._see_dispatch = see_dispatch
         self._leaves: Leaves | None = None
         self._busy = False  # inside a recorded call, where everything is its implementation
 
     def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run forward and return what it returned."""
-        with self.modules.intercepted(), self.functions.intercepted(), self._below or nullcontext(), self:
-            if self._below is None:
+        below = _Below(self) if self._see_dispatch else nullcontext()
+        with self.functions.intercepted(self._call_function), below, self:
+            if not self._see_dispatch:
                 self._leaves = Leaves(self.nodes, self.values, self._assumptions, self._device, self.record)
-                self.modules.forward = self._leaves.call
-            return run_forward(self._model, args, kwargs)
+            try:
+                with self.modules.intercepted(run_module if self._leaves is None else self._leaves.call):
+                    return run_forward(self._model, args, kwargs)
+            finally:
+                self._leaves = None  # it knows this tracer: together they would wait for the garbage collector
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -76,7 +81,7 @@ class Tracer(TorchFunctionMode):
         if self._busy:
             return func(*args, **kwargs)
         if _is_transformed(args):  # inside torch.vmap and its like: the ops on the tensors behind are recorded
-            if self._below is None:
+            if not self._see_dispatch:
                 self.nodes.hidden()
             return func(*args, **kwargs)
         self._busy = True
@@ -125,7 +130,7 @@ class Tracer(TorchFunctionMode):
         node_args = (look.args[1], look.args[0]) if seen.swapped else look.args
         node = self.nodes.node(seen.node_kind, seen.target, node_args, look.kwargs)
         if target is not None:
-            node.meta["written"] = target
+            node.written = target
         facts = self._facts(look.values) if look.mixed else ()
         return self.values.adopt_again(seen, look.values, node, facts)
 
@@ -156,17 +161,17 @@ class Tracer(TorchFunctionMode):
             self.values.write(written, args[2] if name == "__setitem__" else None, known)
         node = self.nodes.call(func, name, graph_args, graph_kwargs)
         if target is not None:
-            node.meta["written"] = target
+            node.written = target
         if name in CHOOSING and values and values[0].real is None:
-            call = next(reversed(self.modules.current.stack), "")
-            made = self._assumptions.choices.make(name, args, kwargs, result, self._where(), call)
+            call = self.modules.current.key
+            made = self._assumptions.choices.make(name, args, kwargs, result, self.modules.where(), call)
             if made is not None:
                 return self._adopt(made[0], node, name, args, kwargs, values, (*facts, made[1]))
         held = self._adopt(result, node, name, args, kwargs, values, facts)
         if support is not None:
             self.values[held].support, self.values[held].assumed = support, facts
         if changed and next(tensors_in(result), None) is None:
-            self.nodes.describe(node, [self.values[tensor].meta for tensor in changed])  # what it leaves behind
+            describe(node, [self.values[tensor].meta for tensor in changed])  # what it leaves behind
         if look is not None and support is None and self._assumptions.made == assumptions:
             remember(look, node, result, self.values.__getitem__, written)
         return held
@@ -177,7 +182,7 @@ class Tracer(TorchFunctionMode):
         return tuple(dict.fromkeys(fact for value in known for fact in value.assumed))
 
     def _adopt(
-        self, result: Any, node: fx.Node, name: str, args: tuple[Any, ...], kwargs: dict[str, Any],
+        self, result: Any, node: Node, name: str, args: tuple[Any, ...], kwargs: dict[str, Any],
         values: list[Value], assumed: tuple[Assumed, ...],
     ) -> Any:  # fmt: skip
         inputs = [value.handle for value in values]
@@ -221,13 +226,13 @@ class Tracer(TorchFunctionMode):
             self._propagator.note_assumed(name, values)
             found = func(*self._real(args), **self._real(kwargs))
             if name in names.BRANCHES and any(value.assumed for value in values):
-                return self._assumptions.likely(found, "bool", *self._where())
+                return self._assumptions.likely(found, "bool", *self.modules.where())
             return found
         shape = tuple(abstract.handle.shape)
         if name == "__format__":
             return f"<{shape}>"
         if name in names.BRANCHES or (name == "item" and abstract.handle.dtype is torch.bool):
-            return self._assumptions.branch("bool", *self._where(), user_frame())
+            return self._assumptions.branch("bool", *self.modules.where(), user_frame())
         number = self._propagator.number(abstract, name.strip("_"))
         if name == "tolist":
             return _nested(number, shape)
@@ -242,11 +247,6 @@ class Tracer(TorchFunctionMode):
         for tensor in index if isinstance(index, tuple) else (index,):
             if isinstance(tensor, Tensor) and tensor.dtype.is_floating_point:
                 raise NeedsIntegers(name.strip("_"), self.values[tensor], self.modules.current.path)
-
-    def _where(self) -> tuple[str, str]:
-        """Module path and source line of the call being recorded."""
-        filename, line = source_of(user_frame())
-        return self.modules.current.path, f"{filename}:{line}" if filename else ""
 
 
 class _Below(TorchDispatchMode):

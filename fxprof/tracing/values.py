@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
 from fxprof.tracing.choices import Assumed
+from fxprof.tracing.graph import Node
 from fxprof.tracing.layouts import Layout
 from fxprof.tracing.spans import Span
 
@@ -49,8 +50,8 @@ class Value:
         handle: Tensor,
         *,
         real: Tensor | None = None,
-        node: fx.Node | None = None,
-        make_node: Callable[[], fx.Node] | None = None,
+        node: Node | None = None,
+        make_node: Callable[[], Node] | None = None,
         assumed: tuple[Assumed, ...] = (),
         span: Span | None = None,
         layout: Layout | None = None,
@@ -91,7 +92,7 @@ class Value:
         """The same, but None for a weight that nobody has needed it of."""
         return self.handle if self._meta is None and self.handle.is_meta and self.twinned is None else self._meta
 
-    def graph_node(self) -> fx.Node:
+    def graph_node(self) -> Node:
         """The node that stands for this tensor."""
         if self.node is None:
             assert self.make_node is not None

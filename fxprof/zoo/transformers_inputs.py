@@ -148,8 +148,8 @@ def _features(model: Any, method: str, given: dict[str, Any]) -> int:
             found = getattr(self.model, method)(**kwargs)
             return getattr(found, "pooler_output", found)
 
-    output = record(Part(), (), given).graph.find_nodes(op="output")[0]
-    shapes = [node.meta["tensor_meta"].shape for node in output.all_input_nodes]
+    [output] = record(Part(), (), given).graph.of("output")
+    shapes = [node.tensor_meta.shape for node in output.all_input_nodes]
     width = model.get_input_embeddings().weight.shape[1]
     if any(shape[-1] != width for shape in shapes):
         raise InputError(f"{method} makes features of {shapes[0][-1]} numbers, the embeddings of text have {width}")

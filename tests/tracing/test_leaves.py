@@ -19,7 +19,6 @@ from torch.overrides import TorchFunctionMode
 
 import fxprof
 from fxprof.tracing import leaves
-from fxprof.tracing.adding import adder
 from tests.tracing.made import module
 from tests.tracing.test_fast_paths import forgotten, graph, without
 
@@ -238,24 +237,3 @@ def test_what_is_kept_keeps_no_model() -> None:
         del layer, layers
         gc.collect()
         assert [reference() for reference in alive] == [None] * len(alive)
-
-
-names = st.one_of(
-    st.sampled_from(["add", "conv2d", "sum", "max", "for", "_", "x_1", "x_2", "x", "log_10", "a.b", "1st", "weight-1"]),
-    st.text("abz_019.", min_size=1, max_size=4),
-)
-
-
-@given(st.lists(names, min_size=1, max_size=12))
-def test_nodes_are_added_as_create_node_adds_them(given_names: list[str]) -> None:
-    """Names, numbers and the graph's own tables."""
-    plain, quick = fx.Graph(), fx.Graph()
-    add = adder(quick)
-    for name in given_names:
-        expected = plain.create_node("call_function", torch.relu, (), {}, name=name)
-        made = add("call_function", torch.relu, (), {}, name)
-        assert made.name == expected.name
-
-    assert [node.name for node in quick.nodes] == [node.name for node in plain.nodes]
-    assert len(quick.nodes) == len(plain.nodes) == len(quick.find_nodes(op="call_function", target=torch.relu))
-    quick.lint()
