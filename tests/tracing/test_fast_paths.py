@@ -114,7 +114,7 @@ STEPS: dict[str, Callable[[Tensor, Tensor], Any]] = {
     "unsqueeze in place": lambda x, y: x.unsqueeze_(0)[0],
     "view by name": lambda x, y: torch.transpose(input=x, dim0=0, dim1=-1),
     "view by name, flat": lambda x, y: torch.flatten(input=x),
-    "squeeze": lambda x, y: x.unsqueeze(0).squeeze(),
+    "squeeze": lambda x, y: x.unsqueeze(0).squeeze() if x.numel() > 1 else x,
     "expand": lambda x, y: x.unsqueeze(0).expand(2, *x.shape),
     "relu by name": lambda x, y: torch.relu(input=x) + F.relu(input=x),
     "written view": lambda x, y: x.view(-1).add_(1).view(x.shape),
