@@ -97,13 +97,12 @@ class Node:
     def all_input_nodes(self) -> list[Node]:
         """The nodes among its arguments, each once."""
         found: dict[Node, None] = {}
-        for arg in self.args:
-            if type(arg) is Node:
+        for arg in (*self.args, *self.kwargs.values()) if self.kwargs else self.args:
+            kind = type(arg)
+            if kind is Node:
                 found[arg] = None
-            elif type(arg) in _NESTED:
+            elif kind in _NESTED:
                 found.update(dict.fromkeys(nodes_in(arg)))
-        if self.kwargs:
-            found.update(dict.fromkeys(nodes_in(self.kwargs)))
         return list(found)
 
     def describe(self, tensor_meta: Any, storage: Any) -> None:
@@ -175,13 +174,17 @@ class Graph:
         return graph
 
     def _unused(self, name: str) -> str:
+        if name in self._counts:
+            return self._numbered(name)
         if not name.isidentifier() or not name.isascii():
             name = re.sub("[^0-9a-zA-Z_]+", "_", name) or "_unnamed"
             name = f"_{name}" if name[0].isdigit() else name
         if name not in self._used and name not in _RESERVED:
             return name
         numbered = _NUMBERED.match(name)
-        base = numbered[1] if numbered else name
+        return self._numbered(numbered[1] if numbered else name)
+
+    def _numbered(self, base: str) -> str:
         number = self._counts.get(base, 0) + 1
         while f"{base}_{number}" in self._used:
             number += 1
