@@ -57,14 +57,16 @@ def calls(made: Sequence[ModuleCall], nodes: Iterable[Node]) -> Iterator[CallPro
                 first[parent] = first[key]
             if parent not in last or last[key] > last[parent]:
                 last[parent] = last[key]
-    known: dict[int, TensorSpec] = {}  # what one call returns, the next is given; the calls keep the tensors
+    known: dict[int, tuple[TensorSpec]] = {}  # what one call returns, the next is given; the calls keep the tensors
+
+    def single(tensor: Tensor) -> tuple[TensorSpec]:
+        found = known[id(tensor)] = (spec_of(tensor.shape, tensor.dtype),)
+        return found
 
     def specs(tensors: tuple[Tensor, ...]) -> tuple[TensorSpec, ...]:
-        return tuple([known.get(id(tensor)) or spec(tensor) for tensor in tensors])
-
-    def spec(tensor: Tensor) -> TensorSpec:
-        found = known[id(tensor)] = spec_of(tensor.shape, tensor.dtype)
-        return found
+        if len(tensors) == 1:
+            return known.get(id(tensors[0])) or single(tensors[0])
+        return tuple([(known.get(id(tensor)) or single(tensor))[0] for tensor in tensors])
 
     for call in made:
         inputs, outputs = specs(call.inputs), specs(call.outputs)

@@ -60,10 +60,10 @@ def outside() -> ModuleCall:
 class Node:
     """One step: ``name``, ``op``, ``target``, ``args`` and ``kwargs`` are those of an ``fx.Node``.
 
-    ``call`` is the call of a module that it was made in, ``source`` the file and line. ``tensor_meta`` has the shapes of
-    what it returns, where it is ``described``, and ``storage`` the identities of the memory that lives in; ``written``
-    is the node whose memory it writes to, ``input`` the name of the input that it stands for, ``seen`` what is known of
-    calls like it.
+    ``call`` is the call of a module that it was made in, ``source`` the file and line. ``tensor_meta`` has the shapes
+    of what it returns, where it is ``described``, and ``storage`` the identities of the memory that lives in;
+    ``written`` is the node whose memory it writes to, ``input`` the name of the input that it stands for, ``seen`` what
+    is known of calls like it.
     """
 
     __slots__ = (

@@ -136,11 +136,12 @@ class Leaves:
         layouts = tuple([value.layout for value in values])
         seen = recipe.seen.get(layouts)
         args, kwargs = recipe.args.copy(), recipe.kwargs.copy()
+        result = None
         if seen is None:
             for (place, _), value in zip(recipe.places, values):
                 (args if type(place) is int else kwargs)[place] = value.handle
             held = tuple(args)
-            seen = unseen(recipe.func, recipe.name, held, kwargs, values, self._values, recipe.spelling)
+            seen, result = unseen(recipe.func, recipe.name, held, kwargs, values, self._values, recipe.spelling)
             if seen is None:
                 return self._recorded(recipe, layouts, held, kwargs, source)
             recipe.keep(layouts, seen)
@@ -149,7 +150,7 @@ class Leaves:
         node = self._nodes.node(seen.node_kind, seen.target, tuple(args), kwargs, source)
         if seen.written is not None:
             node.written = values[seen.written].graph_node()
-        made: Tensor = self._values.adopt_again(seen, values, node, ())
+        made: Tensor = self._values.adopt_again(seen, values, node, (), result)
         return made
 
     def _recorded(

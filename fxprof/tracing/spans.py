@@ -63,6 +63,12 @@ _ARITHMETIC: dict[str, Callable[[Span, Span], Span | None]] = {
 _ARITHMETIC |= {f"{name}_": function for name, function in list(_ARITHMETIC.items())}
 _ARITHMETIC |= {"__floordiv__": _quotients, "__mod__": _ARITHMETIC["remainder"]}
 
+# Calls of others have results of unknown bounds.
+BOUNDED = frozenset(
+    [*_UNIT, *_INDICES, *_CARRIED, *_JOINED, *_ARITHMETIC]
+    + "randint uniform_ count_nonzero sum cumsum long int type type_as clamp clamp_".split()
+)
+
 
 def span_of(
     op: str, args: tuple[Any, ...], kwargs: dict[str, Any], inputs: Sequence[Any], out: Tensor, position: int,
@@ -82,6 +88,8 @@ def _raw_span(
     op: str, args: tuple[Any, ...], kwargs: dict[str, Any], inputs: Sequence[Any], out: Tensor, position: int,
     spans: Callable[[Any], Span | None],
 ) -> Span | None:  # fmt: skip
+    if op not in BOUNDED:
+        return None
     if op in _UNIT:
         return (0, 1)
     if op == "randint":

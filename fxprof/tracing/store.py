@@ -151,15 +151,20 @@ class Store:
             return adopt_one(result, None)
         return self._adopt_each(result, lambda: node, adopt_one)
 
-    def adopt_again(self, seen: Seen, values: list[Value], node: Node, assumed: tuple[Assumed, ...]) -> Any:
-        """As ``adopt``, for a call like one seen before, on the tensors of ``values``."""
+    def adopt_again(
+        self, seen: Seen, values: list[Value], node: Node, assumed: tuple[Assumed, ...], single: Tensor | None = None
+    ) -> Any:
+        """As ``adopt``, for a call like one seen before, on the tensors of ``values``.
+
+        ``single`` is what it returns, where that has been made.
+        """
         node.seen = seen
         if seen.kind is not None:
             results = [made(result, values) for result in seen.results]
             spans = [result.span for result in seen.results if result.layout is not None or result.base is not None]
             return self.adopt(seen.kind(results), node, lambda _, i: spans[i], assumed=assumed)
         result = seen.results[0]
-        tensor = made(result, values)
+        tensor = made(result, values) if single is None else single
         node.describe(seen.metadata, storages(tensor))
         if result.layout is None:
             value = values[result.base or 0]

@@ -122,8 +122,9 @@ class Tracer(TorchFunctionMode):
             self._leaves.heard.append((func, name, args, kwargs))
         look = None if is_opaque(name) else sight(func, args, kwargs, self.values.__getitem__)
         seen = None if look is None else recall(look)
+        result = None
         if look is not None and seen is None:
-            seen = formed(look, func, name, args, kwargs, self.nodes, self.values)
+            seen, result = formed(look, func, name, args, kwargs, self.nodes, self.values)
         if look is None or seen is None:
             return self._run(func, name, args, kwargs, look)
         target = None if seen.written is None else look.values[seen.written].graph_node()
@@ -132,7 +133,7 @@ class Tracer(TorchFunctionMode):
         if target is not None:
             node.written = target
         facts = self._facts(look.values) if look.mixed else ()
-        return self.values.adopt_again(seen, look.values, node, facts)
+        return self.values.adopt_again(seen, look.values, node, facts, result)
 
     def _run(
         self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any], look: Sight | None

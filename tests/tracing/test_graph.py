@@ -26,7 +26,9 @@ names = st.one_of(
 def test_each_node_has_a_name_that_torch_fx_takes(wanted: list[str]) -> None:
     """Names that code can have, each once; the graph that torch.fx has of it has the same."""
     graph = Graph()
-    given_names = [graph.add("call_function", torch.relu, (), {}, name, outside(), ("", 0), True).name for name in wanted]
+    given_names = [
+        graph.add("call_function", torch.relu, (), {}, name, outside(), ("", 0), True).name for name in wanted
+    ]
     assert len(set(given_names)) == len(wanted)
     written = graph.written()
     assert [node.name for node in written.nodes] == given_names
@@ -49,7 +51,9 @@ def test_arguments_are_written_in_their_nesting() -> None:
     assert [str(node) for node in recorded.nodes] == [node.name for node in written]
     for ours, theirs in zip(recorded.nodes, written):
         assert list(map(str, ours.all_input_nodes)) == [node.name for node in theirs.all_input_nodes]
-        assert list(map(str, dict.fromkeys(nodes_in((ours.args, ours.kwargs))))) == list(map(str, theirs.all_input_nodes))
+        assert list(map(str, dict.fromkeys(nodes_in((ours.args, ours.kwargs))))) == list(
+            map(str, theirs.all_input_nodes)
+        )
         assert str(ours.written) == str(theirs.meta.get("written"))
     assert [len(node.all_input_nodes) for node in written if node.op == "output"] == [3]
 

@@ -8,6 +8,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+_META = torch.device("meta")  # as text it is read anew each time
 _LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
@@ -46,12 +47,12 @@ def is_dense(tensor: Tensor) -> bool:
 
 def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     """A new contiguous meta tensor."""
-    return torch.empty_strided(shape, contiguous(tuple(shape)), dtype=dtype, device="meta")
+    return torch.empty_strided(shape, contiguous(tuple(shape)), dtype=dtype, device=_META)
 
 
 def empty_like(tensor: Tensor) -> Tensor:
     """A new meta tensor with the same strides."""
-    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=_META)
 
 
 def ordered_like(tensor: Tensor) -> Tensor | None:
@@ -66,4 +67,4 @@ def ordered_like(tensor: Tensor) -> Tensor | None:
     for i in ascending:
         made[i] = step
         step *= shape[i]
-    return torch.empty_strided(shape, made, dtype=tensor.dtype, device="meta")
+    return torch.empty_strided(shape, made, dtype=tensor.dtype, device=_META)
