@@ -1,9 +1,11 @@
 """fxprof: what a PyTorch model costs, from shapes alone, and which checkpoint tensors fit it.
 
-    model, inputs --> trace --> fx.Graph with a shape on every node --> rules --> Report --> views
+    model, inputs --> trace --> graph with a shape on every node --> rules --> Report --> views
+                                  '--> fx.Graph, which runs (fxprof.trace)
 
 * ``tracing/`` runs forward once on abstract values (meta tensors; control data such as ids and masks
-  keeps its values) and records every torch call as a torch.fx node. Nothing is hooked, copied or changed.
+  keeps its values) and records every torch call as a node in torch.fx's terms; an ``fx.Graph`` is written
+  from them where one is asked for. Nothing is hooked, copied or changed.
 * ``rules/`` holds the cost of each op as a pure function of shapes; ``ops.py`` knows torch's spellings.
 * ``analysis.py`` joins the two into a ``Report`` (``report.py``): frozen data without torch.
 * ``dataflow.py``, ``budget.py``, ``compare.py`` and ``sweep.py`` answer questions about one Report or several.
