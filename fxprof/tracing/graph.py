@@ -186,10 +186,10 @@ class Graph:
 
     def _numbered(self, base: str) -> str:
         number = self._counts.get(base, 0) + 1
-        while f"{base}_{number}" in self._used:
+        while (name := f"{base}_{number}") in self._used:
             number += 1
         self._counts[base] = number
-        return f"{base}_{number}"
+        return name
 
 
 def snake_case(target: Any) -> str:

@@ -64,9 +64,8 @@ _ARITHMETIC |= {f"{name}_": function for name, function in list(_ARITHMETIC.item
 _ARITHMETIC |= {"__floordiv__": _quotients, "__mod__": _ARITHMETIC["remainder"]}
 
 # Calls of others have results of unknown bounds.
-BOUNDED = frozenset(
-    [*_UNIT, *_INDICES, *_CARRIED, *_JOINED, *_ARITHMETIC]
-    + "randint uniform_ count_nonzero sum cumsum long int type type_as clamp clamp_".split()
+BOUNDED = frozenset("randint uniform_ count_nonzero sum cumsum long int type type_as clamp clamp_".split()).union(
+    _UNIT, _INDICES, _CARRIED, _JOINED, _ARITHMETIC
 )
 
 
