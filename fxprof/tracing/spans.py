@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -28,6 +29,10 @@ _CARRIED = frozenset(
 )
 _JOINED = frozenset(["cat", "concat", "stack", "hstack", "vstack"])
 _UNIT = frozenset("""sigmoid softmax __eq__ eq ne gt lt ge le rand rand_like""".split())
+
+
+def _is_known(span: Span | None) -> bool:
+    return span is not None
 
 
 def union(spans: Sequence[Span | None]) -> Span | None:
@@ -115,7 +120,8 @@ def _raw_span(
     if op in _CARRIED or (op in ("long", "int", "type", "type_as") and not out.dtype.is_floating_point):
         return spans(source)
     if op in _JOINED:
-        return union([spans(tensor) for tensor in inputs])
+        found = list(takewhile(_is_known, map(spans, inputs)))  # one that is unknown makes all unknown
+        return union(found) if len(found) == len(inputs) else None
     if op in ("clamp", "clamp_"):
         return _clamped(spans(source), *_limits(args, kwargs, spans))
     if op in _ARITHMETIC and len(args) > 1:

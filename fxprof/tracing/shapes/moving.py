@@ -23,11 +23,16 @@ def _cat(tensors: Any, dim: int = 0) -> Any:
     if not first.dim() or not -first.dim() <= dim < first.dim():
         return NotImplemented
     dim %= first.dim()
-    head, tail = first.shape[:dim], first.shape[dim + 1 :]
-    for x in tensors:
-        if x.dtype is not first.dtype or x.dim() != first.dim() or x.shape[:dim] != head or x.shape[dim + 1 :] != tail:
+    sizes = list(first.shape)
+    for x in tensors[1:]:
+        others = list(x.shape)
+        if len(others) != len(sizes) or x.dtype is not first.dtype:
             return NotImplemented
-    return empty((*head, sum([x.shape[dim] for x in tensors]), *tail), first.dtype)
+        sizes[dim] += others[dim]
+        others[dim] = sizes[dim]
+        if others != sizes:
+            return NotImplemented
+    return empty(sizes, first.dtype)
 
 
 def _reshape(input: Any = None, *shape: Any, **rest: Any) -> Any:
