@@ -58,7 +58,9 @@ def _export(made: Made) -> None:
 
 def _peer(name: str) -> Callable[[Made], None]:
     def ask(made: Made) -> None:
-        model, inputs, _ = made
+        model, inputs, kwargs = made
+        if kwargs or len(inputs) != 1:
+            raise ValueError("it is asked about models of one input by position only")
         peers.ask(name, model, *inputs)
 
     return ask

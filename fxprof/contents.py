@@ -9,10 +9,11 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import Any, cast
 
+import torch
 from torch import nn
 
 from fxprof import observed
-from fxprof.records import CallProfile, ModuleInfo, StateProfile, Weight
+from fxprof.records import CallProfile, ModuleInfo, StateProfile, TensorSpec, Weight
 from fxprof.tracing import Trace
 from fxprof.tracing.layouts import spec_of
 
@@ -72,10 +73,10 @@ class _State:
         for key, parameter in parameters.items():
             if parameter is not None:
                 name, shape, trainable = prefix + key, parameter.shape, parameter.requires_grad
-                weights.append(_weight(key, shape, trainable))
+                weight, spec = _weight(key, shape, parameter.dtype, trainable)
+                weights.append(weight)
                 if name in self._parameters:
                     share = self._shares[name].as_integer_ratio() if name in self._shares else (1, 1)
-                    spec = spec_of(shape, parameter.dtype)
                     state.append(StateProfile(name, spec, "parameter", trainable, name in self._used, share))
         for key, buffer in buffers.items():
             if buffer is not None and (name := prefix + key) in self._buffers:
@@ -85,5 +86,5 @@ class _State:
 
 
 @lru_cache(maxsize=4096)
-def _weight(name: str, shape: tuple[int, ...], trainable: bool) -> Weight:
-    return Weight(name, tuple(shape), trainable)
+def _weight(name: str, shape: torch.Size, dtype: torch.dtype, trainable: bool) -> tuple[Weight, TensorSpec]:
+    return Weight(name, tuple(shape), trainable), spec_of(shape, dtype)

@@ -33,7 +33,8 @@ from fxprof.tracing.values import Value, tensors_in
 _LIMIT = 1 << 14  # calls remembered, over all traces
 _TENSORS = frozenset([Tensor, Parameter])
 _PLAIN = frozenset([bool, int, float, str, NoneType, torch.dtype, object])
-_ABSENT = object()
+_ABSENT: Any = object()
+_modes, _unseen_by_modes = torch._C._len_torch_function_stack, torch._C.DisableTorchFunction
 # A module's children, and what would run beside its forward.
 _beside_forward = itemgetter(
     "_modules", "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"
@@ -91,17 +92,16 @@ class Leaves:
         self._device = device.type
         self._record = record
         self._kinds: dict[type[nn.Module], _Readers | None] = {}
-        self._modes = torch._C._len_torch_function_stack()  # any that the model's code enters sees every call
+        self._modes = _modes()  # any that the model's code enters sees every call
 
     def call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What ``module`` returns: from what is known of its like, else by running it."""
-        kind = type(module)
-        if kind not in self._kinds:
-            self._kinds[kind] = _readable(kind)
-        readers = self._kinds[kind]
+        readers = self._kinds.get(type(module), _ABSENT)
+        if readers is _ABSENT:
+            readers = self._kinds[type(module)] = _readable(type(module))
         if (
             readers is None or kwargs or len(args) != 1 or type(args[0]) is not Tensor or self.heard is not None
-            or torch._C._len_torch_function_stack() != self._modes
+            or _modes() != self._modes
         ):  # fmt: skip
             return module._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
         value = self._values.known(args[0])
@@ -113,7 +113,7 @@ class Leaves:
         except TypeError:  # an attribute that cannot be told from another
             recipe = None
         if type(recipe) is Recipe:
-            with torch._C.DisableTorchFunction():
+            with _unseen_by_modes():
                 result = self._made(recipe, module, value)
             if result is not None:
                 return result
@@ -178,7 +178,7 @@ class Leaves:
         finally:
             self.heard = None
         if _is_plain(key[1]):  # else the key would keep an object of the model's
-            with torch._C.DisableTorchFunction():
+            with _unseen_by_modes():
                 if len(_recipes) >= _LIMIT:
                     _recipes.clear()
                 guessed = self._assumptions.made > assumed
@@ -224,8 +224,7 @@ class Leaves:
             tensor = module._buffers.get(name)
         if tensor is None or type(tensor) not in _TENSORS:
             return None
-        value = self._values[tensor]
-        return value if value.is_plain else None
+        return self._values.plain(tensor)
 
 
 def _told_by(heard: Heard, names: dict[int, str]) -> bool:

@@ -42,9 +42,11 @@ class ModuleStack:
     def intercepted(self, forward: Forward) -> Iterator[None]:
         """Route the calls of the model's modules through here; ``forward`` runs one."""
         self._forward = forward
-        before = [(vars(module), vars(module).get(_SLOT, self)) for module in self._names]
+        call, before = self.call, []
         for module in self._names:
-            vars(module)[_SLOT] = _Call(self.call, module)
+            attributes = vars(module)
+            before.append((attributes, attributes.get(_SLOT, self)))
+            attributes[_SLOT] = _Call(call, module)
         try:
             yield
         finally:
@@ -85,13 +87,11 @@ class ModuleStack:
         path = names[0] if len(names) == 1 else max(names, key=lambda name: _common(name, parent.path))
         count = self._counts[path] = self._counts.get(path, 0) + 1
         key = f"L__self__{path}" if count == 1 else f"L__self__{path}@{count - 1}"
-        return ModuleCall(path, key, self._kind(type(module)), parent, inputs)
-
-    def _kind(self, kind: type[nn.Module]) -> str:
+        kind = type(module)
         name = self._kinds.get(kind)
         if name is None:
             name = self._kinds[kind] = f"{kind.__module__}.{kind.__qualname__}"
-        return name
+        return ModuleCall(path, key, name, parent, inputs)
 
 
 class _Call(partial[Any]):

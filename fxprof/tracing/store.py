@@ -39,6 +39,11 @@ class Store:
             value.real = None
         return value
 
+    def plain(self, tensor: Tensor) -> Value | None:
+        """The value of a tensor whose layout is all there is to know; None for another."""
+        value = self._values.get(id(tensor)) or self._foreign(tensor)
+        return value if value.is_plain else None
+
     def known(self, tensor: Tensor) -> Value | None:
         """The value of a tensor that the trace has met."""
         return self._values.get(id(tensor))

@@ -55,11 +55,11 @@ class _Snapshot:
 
     def _save_module(self, held: dict[str, Any], pending: deque[tuple[Any, int]]) -> None:
         keys, values = tuple(held), list(held.values())
-        if keys[: len(_NAMES)] != _NAMES or any(_hooks(values)):
+        if keys[: len(_NAMES)] != _NAMES or any(hooks := _hooks(values)):
             self._save_dict(held, 0, pending)
             return
         self._dicts.append((held, keys, values))
-        self._empty += _hooks(values)  # nobody has registered any
+        self._empty += hooks  # nobody has registered any
         for part in _parts(values):
             if part:
                 self._dicts.append((part, tuple(part), list(part.values())))
