@@ -1,4 +1,4 @@
-"""Symbolic tracing with shapes: one forward on abstract values, recorded as a graph that torch.fx can have."""
+"""Symbolic tracing with shapes: one forward on abstract values, recorded as a graph in torch.fx's terms."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def trace(
         TraceError: forward failed; the message says where.
     """
     traced = record(model, inputs, kwargs or {}, bounds)
-    module = fx.GraphModule(dict(traced.attributes), traced.graph.written(), type(traced.model.model).__name__)
+    module = fx.GraphModule(dict(traced.attributes), traced.graph.as_fx(), type(traced.model.model).__name__)
     return module.train(traced.model.model.training)
 
 

@@ -2,7 +2,7 @@
 
 An ``fx.Node`` is made for graphs that are rewritten: it knows its users, its neighbours and its graph, which takes most
 of the time of recording it and leaves its memory to the garbage collector. These know what they read, no more;
-``written`` makes an ``fx.Graph`` of them.
+``Graph.as_fx`` makes an ``fx.Graph`` of them.
 """
 
 from __future__ import annotations
@@ -152,8 +152,12 @@ class Graph:
         """The nodes of one kind."""
         return [node for node in self.nodes if node.op == op]
 
-    def written(self) -> fx.Graph:
-        """The same as torch.fx has it."""
+    def as_fx(self) -> fx.Graph:
+        """The same as torch.fx has it, with what is known of a node in its ``meta``.
+
+        That is ``tensor_meta`` as of ShapeProp, ``nn_module_stack`` as of torch.export, ``module_path``, ``source``
+        (file, line), ``grad_enabled``, ``storage``, and, where there is one, ``input`` and ``written``.
+        """
         graph = fx.Graph()
         made: dict[Node, fx.Node] = {}
         for node in self.nodes:

@@ -141,17 +141,18 @@ class Leaves:
             for (place, _), value in zip(recipe.places, values):
                 (args if type(place) is int else kwargs)[place] = value.handle
             held = tuple(args)
-            seen, result = unseen(recipe.func, recipe.name, held, kwargs, values, self._values, recipe.spelling)
-            if seen is None:
+            made = unseen(recipe.func, recipe.name, held, kwargs, values, self._values, recipe.spelling)
+            if made is None:
                 return self._recorded(recipe, layouts, held, kwargs, source)
+            seen, result = made
             recipe.keep(layouts, seen)
         for (place, _), value in zip(recipe.places, values):
             (args if type(place) is int else kwargs)[place] = value.node or value.graph_node()
         node = self._nodes.node(seen.node_kind, seen.target, tuple(args), kwargs, source)
         if seen.written is not None:
             node.written = values[seen.written].graph_node()
-        made: Tensor = self._values.adopt_again(seen, values, node, (), result)
-        return made
+        adopted: Tensor = self._values.adopt_again(seen, values, node, (), result)
+        return adopted
 
     def _recorded(
         self, recipe: Recipe, layouts: tuple[Layout | None, ...], args: tuple[Any, ...], kwargs: dict[str, Any],

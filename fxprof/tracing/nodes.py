@@ -56,7 +56,7 @@ class Nodes:
         self.attributes[name] = item
         plain = name.replace(".", "_")
         node = self.graph.add("get_attr", name, (), {}, plain, self._modules.current, _NOWHERE, True)
-        node.described, node.tensor_meta = True, tensor_meta
+        node.describe(tensor_meta, None)
         return node
 
     def unnamed(self, prefix: str, item: Any) -> Node:

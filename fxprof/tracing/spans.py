@@ -7,8 +7,7 @@ tensor, its largest value is the declared bound. Unknown stays unknown (None).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from itertools import takewhile
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -31,16 +30,14 @@ _JOINED = frozenset(["cat", "concat", "stack", "hstack", "vstack"])
 _UNIT = frozenset("""sigmoid softmax __eq__ eq ne gt lt ge le rand rand_like""".split())
 
 
-def _is_known(span: Span | None) -> bool:
-    return span is not None
-
-
-def union(spans: Sequence[Span | None]) -> Span | None:
-    """The smallest span that holds all of them; None when one is unknown."""
-    known = [span for span in spans if span is not None]
-    if len(known) != len(spans) or not known:
-        return None
-    return (min(low for low, _ in known), max(high for _, high in known))
+def union(spans: Iterable[Span | None]) -> Span | None:
+    """The smallest span that holds all of them; None when one is unknown, and none after it is asked for."""
+    known = []
+    for span in spans:
+        if span is None:
+            return None
+        known.append(span)
+    return (min(low for low, _ in known), max(high for _, high in known)) if known else None
 
 
 def _products(a: Span, b: Span) -> Span:
@@ -69,7 +66,7 @@ _ARITHMETIC |= {f"{name}_": function for name, function in list(_ARITHMETIC.item
 _ARITHMETIC |= {"__floordiv__": _quotients, "__mod__": _ARITHMETIC["remainder"]}
 
 # Calls of others have results of unknown bounds.
-BOUNDED = frozenset("randint uniform_ count_nonzero sum cumsum long int type type_as clamp clamp_".split()).union(
+_BOUNDED = frozenset("randint uniform_ count_nonzero sum cumsum long int type type_as clamp clamp_".split()).union(
     _UNIT, _INDICES, _CARRIED, _JOINED, _ARITHMETIC
 )
 
@@ -92,7 +89,7 @@ def _raw_span(
     op: str, args: tuple[Any, ...], kwargs: dict[str, Any], inputs: Sequence[Any], out: Tensor, position: int,
     spans: Callable[[Any], Span | None],
 ) -> Span | None:  # fmt: skip
-    if op not in BOUNDED:
+    if op not in _BOUNDED:
         return None
     if op in _UNIT:
         return (0, 1)
@@ -120,8 +117,7 @@ def _raw_span(
     if op in _CARRIED or (op in ("long", "int", "type", "type_as") and not out.dtype.is_floating_point):
         return spans(source)
     if op in _JOINED:
-        found = list(takewhile(_is_known, map(spans, inputs)))  # one that is unknown makes all unknown
-        return union(found) if len(found) == len(inputs) else None
+        return union(map(spans, inputs))
     if op in ("clamp", "clamp_"):
         return _clamped(spans(source), *_limits(args, kwargs, spans))
     if op in _ARITHMETIC and len(args) > 1:

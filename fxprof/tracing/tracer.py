@@ -124,7 +124,7 @@ class Tracer(TorchFunctionMode):
         seen = None if look is None else recall(look)
         result = None
         if look is not None and seen is None:
-            seen, result = formed(look, func, name, args, kwargs, self.nodes, self.values)
+            seen, result = formed(look, func, name, args, kwargs, self.nodes, self.values) or (None, None)
         if look is None or seen is None:
             return self._run(func, name, args, kwargs, look)
         target = None if seen.written is None else look.values[seen.written].graph_node()

@@ -30,7 +30,7 @@ def test_each_node_has_a_name_that_torch_fx_takes(wanted: list[str]) -> None:
         graph.add("call_function", torch.relu, (), {}, name, outside(), ("", 0), True).name for name in wanted
     ]
     assert len(set(given_names)) == len(wanted)
-    written = graph.written()
+    written = graph.as_fx()
     assert [node.name for node in written.nodes] == given_names
     written.lint()
     free = [name for name in dict.fromkeys(wanted) if name in ("add", "conv2d", "x", "log_10")]
