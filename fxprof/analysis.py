@@ -94,7 +94,8 @@ def _profiles(traced: Trace, rules: Mapping[str, Rule], training: bool) -> dict[
     names: dict[Node, tuple[str, ...]] = {}  # of what made them, for each tensor that a node stands for
     for node in traced.graph.nodes:
         if node.op == "get_attr":
-            names[node] = _names(node.target, node.tensor_meta)
+            meta = node.tensor_meta
+            names[node] = (node.target,) if type(meta) is TensorMetadata else _names(node.target, meta)
             if node.storage is not None:
                 memory.introduce(node.storage, "")
         elif node.input is not None:
@@ -131,7 +132,7 @@ def _profiles(traced: Trace, rules: Mapping[str, Rule], training: bool) -> dict[
 
 def _names(name: str, meta: Any) -> tuple[str, ...]:
     """The name of an input or a parameter, once for each tensor that it consists of."""
-    return (name,) if type(meta) is TensorMetadata else (name,) * len(specs(meta))
+    return (name,) * len(specs(meta))
 
 
 @lru_cache(maxsize=4096)

@@ -36,10 +36,10 @@ def modules(traced: Trace, made: Sequence[CallProfile], shares: Mapping[str, Fra
         module = every[path]
         kind, below = type(module), module._modules
         held, weights = state.of(module, path)
+        leaf = not below or all(child is None for child in below.values())
         yield ModuleInfo(
-            path, kind.__name__, calls.get(path, 0), held, outputs.get(path, ()),
-            observed.bases(cast(Any, kind)), all(child is None for child in below.values()), places.get(module, 1),
-            paths[module][0], weights, observed.hyperparameters(module),
+            path, kind.__name__, calls.get(path, 0), held, outputs.get(path, ()), observed.bases(cast(Any, kind)), leaf,
+            places.get(module, 1), paths[module][0], weights, observed.hyperparameters(module),
         )  # fmt: skip
 
 
@@ -58,8 +58,7 @@ class _State:
     """Parameters and buffers, listed once each, at the module that they are reached by first."""
 
     def __init__(self, traced: Trace, shares: Mapping[str, Fraction]) -> None:
-        self._parameters = traced.model.parameters
-        self._buffers = traced.model.buffers
+        self._listed = traced.model.names
         self._used = traced.attributes
         self._shares = shares
 
@@ -69,19 +68,19 @@ class _State:
         if not parameters and not buffers:
             return (), ()
         prefix = f"{path}." if path else ""
+        listed, used, shares = self._listed, self._used, self._shares
         state, weights = [], []
         for key, parameter in parameters.items():
             if parameter is not None:
-                name, shape, trainable = prefix + key, parameter.shape, parameter.requires_grad
-                weight, spec = _weight(key, shape, parameter.dtype, trainable)
+                name, trainable = prefix + key, parameter.requires_grad
+                weight, spec = _weight(key, parameter.shape, parameter.dtype, trainable)
                 weights.append(weight)
-                if name in self._parameters:
-                    share = self._shares[name].as_integer_ratio() if name in self._shares else (1, 1)
-                    state.append(StateProfile(name, spec, "parameter", trainable, name in self._used, share))
+                if listed.get(id(parameter)) == name:
+                    share = shares[name].as_integer_ratio() if name in shares else (1, 1)
+                    state.append(StateProfile(name, spec, "parameter", trainable, name in used, share))
         for key, buffer in buffers.items():
-            if buffer is not None and (name := prefix + key) in self._buffers:
-                spec = spec_of(buffer.shape, buffer.dtype)
-                state.append(StateProfile(name, spec, "buffer", False, name in self._used))
+            if buffer is not None and listed.get(id(buffer)) == (name := prefix + key):
+                state.append(StateProfile(name, spec_of(buffer.shape, buffer.dtype), "buffer", False, name in used))
         return tuple(state), tuple(weights)
 
 

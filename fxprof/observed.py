@@ -20,7 +20,6 @@ HYPERPARAMETERS = (
     "kernel_size", "groups", "padding", "affine", "elementwise_affine", "dim", "mode", "input_size", "hidden_size",
     "num_layers", "bidirectional", "batch_first", "bias",
 )  # fmt: skip
-_NAMES = frozenset(HYPERPARAMETERS)
 _INTEGER = frozenset([int])
 _SINGLE = frozenset([bool, int, float, str, type(None)])
 # Arguments that some tool's formula reads; a tensor among them is kept as its shape.
@@ -42,21 +41,20 @@ STRIDED = ("linear", "multi_head_attention_forward")
 
 def calls(made: Sequence[ModuleCall], nodes: Iterable[Node]) -> Iterator[CallProfile]:
     """Every module call, with the range of the ops that ran in it; ``nodes`` are those of the ops."""
-    first: dict[str, int] = {}
-    last: dict[str, int] = {}
+    first: dict[ModuleCall, int] = {}
+    last: dict[ModuleCall, int] = {}
     for index, node in enumerate(nodes):
-        key = node.call.key
-        if key not in first:
-            first[key] = index
-        last[key] = index + 1
+        call = node.call
+        if call not in first:
+            first[call] = index
+        last[call] = index + 1
     for call in reversed(made):  # a call comes before those made in it
-        key = call.key
-        if call.parent is not None and key in first:
-            parent = call.parent.key
-            if parent not in first or first[key] < first[parent]:
-                first[parent] = first[key]
-            if parent not in last or last[key] > last[parent]:
-                last[parent] = last[key]
+        parent = call.parent
+        if parent is not None and call in first:
+            if parent not in first or first[call] < first[parent]:
+                first[parent] = first[call]
+            if parent not in last or last[call] > last[parent]:
+                last[parent] = last[call]
     known: dict[int, tuple[TensorSpec]] = {}  # what one call returns, the next is given; the calls keep the tensors
 
     def single(tensor: Tensor) -> tuple[TensorSpec]:
@@ -70,7 +68,7 @@ def calls(made: Sequence[ModuleCall], nodes: Iterable[Node]) -> Iterator[CallPro
 
     for call in made:
         inputs, outputs = specs(call.inputs), specs(call.outputs)
-        yield CallProfile(call.path, inputs, outputs, first.get(call.key, 0), last.get(call.key, 0))
+        yield CallProfile(call.path, inputs, outputs, first.get(call, 0), last.get(call, 0))
 
 
 # -- modules ---------------------------------------------------------------------------------------------
@@ -97,10 +95,13 @@ def bases(kind: Any) -> tuple[str, ...]:
 def hyperparameters(module: nn.Module) -> Attributes:
     """Those of HYPERPARAMETERS that the module has, as plain values."""
     held = vars(module)
-    if held.keys().isdisjoint(_NAMES):
-        return ()
-    names = filter(held.__contains__, HYPERPARAMETERS)
-    return tuple([(name, value) for name in names if (value := _plain(held[name])) is not None])
+    names = _hyperparameters(tuple(held))
+    return tuple([(name, value) for name in names if (value := _plain(held[name])) is not None]) if names else ()
+
+
+@lru_cache(maxsize=4096)
+def _hyperparameters(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple([name for name in HYPERPARAMETERS if name in names])
 
 
 # -- ops -------------------------------------------------------------------------------------------------

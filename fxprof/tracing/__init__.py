@@ -177,7 +177,7 @@ def _wants_integers(err: NeedsIntegers, reader: InputReader) -> FxprofError:
 def _failed(tracer: Tracer, err: Exception) -> TraceError:
     """Forward raised: which module, which line of the model's code, and what was said."""
     frame = tracer.modules.failed_in
-    kind = frame.kind.rpartition(".")[2] if frame else type(tracer._model).__name__
+    kind = (type(tracer._model) if frame is None or frame.kind is None else frame.kind).__name__
     place = f"{frame.path} ({kind})" if frame and frame.path else kind
     said = f"{type(err).__name__}: {_first_lines(str(err))}{_line_of(err)}"
     advice = ""

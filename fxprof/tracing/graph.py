@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
 if TYPE_CHECKING:
     from fxprof.tracing.repeats import Seen
@@ -27,34 +27,42 @@ _NUMBERED = re.compile(r"(.*?)_\d+$")
 _CAPITAL = re.compile("(?<=[a-z])([A-Z])")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class ModuleCall:
     """One call of a module: its positional tensors and those it returned.
 
-    ``kind`` is the module's class, ``parent`` the call it was made in; ``key`` tells it from other calls of the module.
+    ``count`` says the how many-th call of the module it is, ``kind`` is the module's class, ``parent`` the call it was
+    made in.
     """
 
     path: str
-    key: str
-    kind: str
+    count: int
+    kind: type[nn.Module] | None
     parent: ModuleCall | None
     inputs: tuple[Tensor, ...] = ()
     outputs: tuple[Tensor, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """Tells it from the other calls, as torch.export does; empty for what stands around them."""
+        if self.kind is None:
+            return ""
+        return f"L__self__{self.path}" if self.count == 1 else f"L__self__{self.path}@{self.count - 1}"
 
     @property
     def stack(self) -> dict[str, tuple[str, str]]:
         """The ``nn_module_stack`` of what is called in it: path and class of each call by its key, outermost first."""
         found = []
         call: ModuleCall | None = self
-        while call is not None and call.key:
-            found.append((call.key, (call.path, call.kind)))
+        while call is not None and call.kind is not None:
+            found.append((call.key, (call.path, f"{call.kind.__module__}.{call.kind.__qualname__}")))
             call = call.parent
         return dict(reversed(found))
 
 
 def outside() -> ModuleCall:
     """What stands for the call around all others."""
-    return ModuleCall("", "", "", None)
+    return ModuleCall("", 0, None, None)
 
 
 class Node:
@@ -102,7 +110,8 @@ class Node:
             if kind is Node:
                 found[arg] = None
             elif kind in _NESTED:
-                found.update(dict.fromkeys(nodes_in(arg)))
+                for node in nodes_in(arg):
+                    found[node] = None
         return list(found)
 
     def describe(self, tensor_meta: Any, storage: Any) -> None:
@@ -141,7 +150,9 @@ class Graph:
         source: tuple[str, int], grad_enabled: bool,
     ) -> Node:  # fmt: skip
         """Add a node, named ``name`` or with a number after it."""
-        if name in self._used or not name.isidentifier() or name in _RESERVED or not name.isascii():
+        if name in self._counts:
+            name = self._numbered(name)
+        elif name in self._used or not name.isidentifier() or name in _RESERVED or not name.isascii():
             name = self._unused(name)
         self._used.add(name)
         node = Node(name, op, target, args, kwargs, call, source, grad_enabled)
@@ -178,8 +189,6 @@ class Graph:
         return graph
 
     def _unused(self, name: str) -> str:
-        if name in self._counts:
-            return self._numbered(name)
         if not name.isidentifier() or not name.isascii():
             name = re.sub("[^0-9a-zA-Z_]+", "_", name) or "_unnamed"
             name = f"_{name}" if name[0].isdigit() else name

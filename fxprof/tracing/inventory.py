@@ -26,18 +26,26 @@ class Inventory:
         """As named_modules, named_parameters and named_buffers go, in the same order."""
         known = self.paths.get(module)
         prefix = f"{path}." if path else ""
+        held = vars(module)
         if known is None:
             self.paths[module] = [path]
-            for found, tensors in ((self.parameters, module._parameters), (self.buffers, module._buffers)):
-                for name, tensor in tensors.items():
-                    if tensor is not None and id(tensor) not in self.names:
-                        self.names[id(tensor)] = full = prefix + name
-                        found[full] = tensor
+            if tensors := held["_parameters"]:
+                self._name(prefix, tensors, self.parameters)
+            if tensors := held["_buffers"]:
+                self._name(prefix, tensors, self.buffers)
         else:
             known.append(path)
-        for name, child in module._modules.items():
-            if child is not None:
-                self._walk(child, prefix + name)
+        if children := held["_modules"]:
+            for name, child in children.items():
+                if child is not None:
+                    self._walk(child, prefix + name)
+
+    def _name(self, prefix: str, tensors: dict[str, Tensor | None], found: dict[str, Tensor]) -> None:
+        names = self.names
+        for name, tensor in tensors.items():
+            if tensor is not None and (key := id(tensor)) not in names:
+                names[key] = full = prefix + name
+                found[full] = tensor
 
     @property
     def tensors(self) -> Iterator[Tensor]:

@@ -39,19 +39,23 @@ def spec_of(shape: torch.Size, dtype: torch.dtype) -> TensorSpec:
 
 
 _META = torch.device("meta")
+_STRIDED = torch.strided
 _known: dict[Any, Layout] = {}
 
 
 def layout_of(tensor: Tensor) -> Layout | None:
     """The layout of a tensor; None for one that shape, strides and dtype do not describe."""
-    if tensor.layout is not torch.strided or tensor.is_nested:
+    if tensor.layout is not _STRIDED:
         return None
-    key = (tensor.shape, tensor.stride(), tensor.dtype)
+    try:
+        key = (tensor.shape, tensor.stride(), tensor.dtype)
+    except RuntimeError:  # nested tensors have no one shape
+        return None
     return _known.get(key) or _new_layout(tensor, key)
 
 
 def _new_layout(tensor: Tensor, key: tuple[torch.Size, tuple[int, ...], torch.dtype]) -> Layout | None:
-    if tensor.is_quantized or tensor.dtype.is_complex:  # a complex one may be a conjugate
+    if tensor.is_nested or tensor.is_quantized or tensor.dtype.is_complex:  # a complex one may be a conjugate
         return None
     if len(_known) >= _LIMIT:
         _known.clear()

@@ -69,6 +69,13 @@ class Recipe:
         self.source = source
         self.seen: dict[tuple[Layout | None, ...], Seen] = {}
 
+    def on(self, tensors: list[Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments with these tensors in their places."""
+        args, kwargs = self.args.copy(), self.kwargs.copy()
+        for (place, _), tensor in zip(self.places, tensors):
+            (args if type(place) is int else kwargs)[place] = tensor
+        return tuple(args), kwargs
+
     def keep(self, layouts: tuple[Layout | None, ...], seen: Seen) -> None:
         """Keep what is known of the call on tensors laid out so."""
         if len(self.seen) >= _LIMIT:
@@ -128,26 +135,22 @@ class Leaves:
         if source is None:
             return None
         values = []
-        for _, name in recipe.places:
+        args, kwargs = recipe.args.copy(), recipe.kwargs.copy()
+        for place, name in recipe.places:
             value = self._own(module, name) if name else given
             if value is None:
                 return None
             values.append(value)
+            (args if type(place) is int else kwargs)[place] = value.node or value.graph_node()
         layouts = tuple([value.layout for value in values])
-        seen = recipe.seen.get(layouts)
-        args, kwargs = recipe.args.copy(), recipe.kwargs.copy()
-        result = None
+        seen, result = recipe.seen.get(layouts), None
         if seen is None:
-            for (place, _), value in zip(recipe.places, values):
-                (args if type(place) is int else kwargs)[place] = value.handle
-            held = tuple(args)
-            made = unseen(recipe.func, recipe.name, held, kwargs, values, self._values, recipe.spelling)
+            held, named = recipe.on([value.handle for value in values])
+            made = unseen(recipe.func, recipe.name, held, named, values, self._values, recipe.spelling)
             if made is None:
-                return self._recorded(recipe, layouts, held, kwargs, source)
+                return self._recorded(recipe, layouts, held, named, source)
             seen, result = made
             recipe.keep(layouts, seen)
-        for (place, _), value in zip(recipe.places, values):
-            (args if type(place) is int else kwargs)[place] = value.node or value.graph_node()
         node = self._nodes.node(seen.node_kind, seen.target, tuple(args), kwargs, source)
         if seen.written is not None:
             node.written = values[seen.written].graph_node()
@@ -244,17 +247,21 @@ def _is_plain(read: tuple[Any, ...]) -> bool:
 # -- what a class computes from ------------------------------------------------------------------------
 
 
-class _Readers(dict[Names, tuple[Names, Any]]):
-    """For each list of an instance's attributes those that its class can read, and what takes their values."""
+class _Readers(dict[Names, Any]):
+    """For each list of an instance's attributes what takes the values of those that its class can read."""
 
     def __init__(self, names: Names) -> None:
         super().__init__()
         self._names = names
+        self._made: dict[Names, Any] = {}  # one for all instances that have the same of them
 
-    def __missing__(self, own: Names) -> tuple[Names, Any]:
+    def __missing__(self, own: Names) -> Any:
         present = tuple([name for name in self._names if name in own])
-        self[own] = reader = (present, itemgetter("training", "training", *present))  # a tuple at any length
-        return reader
+        made = self._made.get(present)
+        if made is None:
+            made = self._made[present] = itemgetter("training", "training", *present)  # gives a tuple at any length
+        self[own] = made
+        return made
 
 
 def _key(module: nn.Module, readers: _Readers, given: Any, device: str) -> tuple[Any, ...] | None:
@@ -262,13 +269,13 @@ def _key(module: nn.Module, readers: _Readers, given: Any, device: str) -> tuple
     held = vars(module)
     if any(_beside_forward(held)) or any(_GLOBAL_HOOKS):
         return None
-    present, values = readers[tuple(held)]
-    read = values(held)
+    reader = readers[tuple(held)]
+    read = reader(held)
     types = tuple(map(type, read))
     if list in types:
         read = tuple([tuple(item) if type(item) is list else item for item in read])
     return (
-        type(module), read, types, present,
+        type(module), read, types, reader,
         *map(type, held["_parameters"].values()), *map(type, held["_buffers"].values()),
         given.dtype, len(given.shape), device, torch.get_default_dtype(),
     )  # fmt: skip
@@ -278,7 +285,10 @@ def _readable(kind: Any) -> _Readers | None:
     """What forward of one of torch.nn's own classes can read by; None for another, or a changed, class."""
     names, functions = _names(kind, kind.forward)
     called = [getattr(home, name, None) for home, name in functions]
-    return _Readers(names) if names and all(map(_is_torchs, filter(callable, called))) else None
+    return _readers(names) if names and all(map(_is_torchs, filter(callable, called))) else None
+
+
+_readers = lru_cache(maxsize=512)(_Readers)
 
 
 def _is_torchs(function: Any) -> bool:

@@ -32,10 +32,9 @@ class ModuleStack:
         self.failed_in: ModuleCall | None = None
         self._forward: Forward = run_module
         self._names = names
-        self._behind = {module: behind for module in self._names if (behind := wrapped(module)) is not None}
+        self._behind = {module: behind for module in names if (behind := wrapped(module)) is not None}
         self.current = outside()  # the innermost being made
         self._counts: dict[str, int] = {}
-        self._kinds: dict[type[nn.Module], str] = {}
         self._thread = threading.get_ident()
 
     @contextmanager
@@ -61,10 +60,16 @@ class ModuleStack:
         """Call ``module`` with its path on the stack; other threads just call it."""
         if threading.get_ident() != self._thread:
             return module._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
-        if module in self._behind:
+        if self._behind and module in self._behind:
             return self._behind[module](*args, **kwargs)
         outer = self.current
-        call = self.current = self._called(module, outer, _tensors(args[0] if len(args) == 1 else args))
+        names = self._names[module]
+        # A module with several names goes by the one below its caller.
+        path = names[0] if len(names) == 1 else max(names, key=lambda name: _common(name, outer.path))
+        count = self._counts[path] = self._counts.get(path, 0) + 1
+        call = self.current = ModuleCall(
+            path, count, type(module), outer, _tensors(args[0] if len(args) == 1 else args)
+        )
         self.calls.append(call)
         try:
             result = self._forward(module, args, kwargs)
@@ -80,18 +85,6 @@ class ModuleStack:
         """Module path and source line of the call being recorded."""
         filename, line = source_of(user_frame())
         return self.current.path, f"{filename}:{line}" if filename else ""
-
-    def _called(self, module: nn.Module, parent: ModuleCall, inputs: tuple[Tensor, ...]) -> ModuleCall:
-        names = self._names[module]
-        # A module with several names goes by the one below its caller.
-        path = names[0] if len(names) == 1 else max(names, key=lambda name: _common(name, parent.path))
-        count = self._counts[path] = self._counts.get(path, 0) + 1
-        key = f"L__self__{path}" if count == 1 else f"L__self__{path}@{count - 1}"
-        kind = type(module)
-        name = self._kinds.get(kind)
-        if name is None:
-            name = self._kinds[kind] = f"{kind.__module__}.{kind.__qualname__}"
-        return ModuleCall(path, key, name, parent, inputs)
 
 
 class _Call(partial[Any]):

@@ -27,8 +27,7 @@ class Store:
     def __init__(self, names: Mapping[int, str], nodes: Nodes, *, all_seen: bool) -> None:
         self._nodes = nodes
         self._all_seen = all_seen  # no tensor can come from below the torch-function level
-        self._values: dict[int, Value] = {}
-        self._kept: list[Tensor] = []  # so that no id is used again
+        self._values: dict[int, Value] = {}  # they keep their tensors, so that no id is used again
         self._large: list[int] = []
         self._unknown_memory: set[int] = set()
         self._names = names  # of parameters and buffers, by identity
@@ -54,14 +53,11 @@ class Store:
         if value.real is not None and not small_enough(value.real.shape):
             self._release()
             self._large.append(id(value.handle))
-        else:
-            self._kept.append(value.handle)
         return value
 
     def forget(self) -> None:
         """Let go of everything: the trace is over, and its values would wait for the garbage collector."""
         self._values.clear()
-        self._kept.clear()
 
     def _release(self) -> None:
         """Forget the large tables that the model's code no longer holds."""
@@ -93,9 +89,11 @@ class Store:
         """A parameter, a buffer, a constant, or a view made behind the trace's back."""
         name = self._names.get(id(tensor))
         if name is not None and (layout := layout_of(tensor)) is not None and _is_weight(tensor, layout):
-            value = Value(tensor, node=self._nodes.attribute(name, tensor, layout.metadata), layout=layout)
+            node = self._nodes.attribute(name, tensor, layout.metadata)
+            value = self._values[id(tensor)] = Value(
+                tensor, None, node, None, (), None, layout
+            )  # the model keeps it alive
             value.twinned = self._twinned
-            self._values[id(tensor)] = value  # which the model keeps alive
             return value
         if name is None and tensor.is_meta:
             if (alias := self._alias(tensor)) is not None:
@@ -171,11 +169,12 @@ class Store:
         result = seen.results[0]
         tensor = made(result, values) if single is None else single
         node.describe(seen.metadata, storages(tensor))
-        if result.layout is None:
+        layout = result.layout
+        if layout is None:
             value = values[result.base or 0]
             value.node, value.make_node, value.span = node, None, result.span
             return value.handle
-        self.add(Value(tensor, node=node, assumed=assumed, span=result.span, layout=result.layout))
+        self._values[id(tensor)] = Value(tensor, None, node, None, assumed, result.span, layout)
         return tensor
 
     def _adopt_each(self, result: Any, node: Callable[[], Node], adopt_one: Callable[..., Tensor]) -> Any:
@@ -221,6 +220,8 @@ class Store:
     def replace_data(self, tensor: Tensor, new: Tensor) -> None:
         """``tensor.data = new``: the handle stays, the value is another's."""
         value, source = self[tensor], self[new]
+        if (twin := value.made_meta) is not None and twin is not value.handle:
+            self._values.pop(id(twin), None)  # nobody keeps it any longer
         value.node, value.make_node, value.real, value.span = source.graph_node(), None, source.real, source.span
         value.meta, value.layout = source.meta, None
 

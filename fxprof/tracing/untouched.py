@@ -7,7 +7,8 @@ import sys
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
-from functools import _lru_cache_wrapper
+from functools import _lru_cache_wrapper, lru_cache
+from itertools import chain
 from operator import is_, itemgetter
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -27,10 +28,8 @@ _CONTAINERS = frozenset([dict, OrderedDict, list, set])
 _STANDARD = vars(nn.Module())
 _NAMES = tuple(_STANDARD)
 _PARTS = ("_parameters", "_buffers", "_modules")  # they hold tensors and modules
-_parts = itemgetter(*map(_NAMES.index, _PARTS))
-_hooks = itemgetter(
-    *(i for i, name in enumerate(_NAMES) if name not in _PARTS and type(_STANDARD[name]) in _CONTAINERS)
-)
+_parts = itemgetter(*_PARTS)
+_hooks = itemgetter(*(name for name in _NAMES if name not in _PARTS and type(_STANDARD[name]) in _CONTAINERS))
 _DEPTH = 6  # how far into plain objects hanging off a module a snapshot looks
 _LIMIT = 200_000  # objects; a module that holds its data set must not make tracing slow
 
@@ -40,7 +39,10 @@ class _Snapshot:
 
     def __init__(self, modules: Iterable[nn.Module]) -> None:
         self._empty: list[Any] = []
-        self._dicts: list[tuple[dict[Any, Any], tuple[Any, ...], list[Any]]] = []  # with their keys and values
+        self._dicts: list[dict[Any, Any]] = []
+        # Of all dicts one after another, to be compared at once: nearly always nothing has changed.
+        self._keys: list[Any] = []
+        self._values: list[Any] = []
         self._others: list[tuple[Any, list[Any]]] = []
         self._seen: set[int] = set()
         self.functions: list[Any] = []  # that modules keep as attributes
@@ -52,27 +54,33 @@ class _Snapshot:
             if id(item) not in self._seen:
                 self._seen.add(id(item))
                 self._save(item, depth, pending)
+        self._sizes = list(map(len, self._dicts))
 
     def _save_module(self, held: dict[str, Any], pending: deque[tuple[Any, int]]) -> None:
-        keys, values = tuple(held), list(held.values())
-        if keys[: len(_NAMES)] != _NAMES or any(hooks := _hooks(values)):
+        own = _own_values(tuple(held))
+        if own is None or any(hooks := _hooks(held)):
             self._save_dict(held, 0, pending)
             return
-        self._dicts.append((held, keys, values))
+        self._keep(held)
         self._empty += hooks  # nobody has registered any
-        for part in _parts(values):
+        for part in _parts(held):
             if part:
-                self._dicts.append((part, tuple(part), list(part.values())))
+                self._keep(part)
             else:
                 self._empty.append(part)
-        self._look_below([value for value in values[len(_NAMES) :] if type(value) not in _PLAIN], 1, pending)
+        values = own(held)
+        if not _PLAIN.issuperset(map(type, values)):
+            self._look_below([value for value in values if type(value) not in _PLAIN], 1, pending)
 
     def _save_dict(self, item: dict[Any, Any], depth: int, pending: deque[tuple[Any, int]]) -> None:
-        values = list(item.values())
-        self._dicts.append((item, tuple(item), values))
-        if depth >= _DEPTH:
-            return
-        self._look_below([value for value in values if type(value) not in _PLAIN], depth + 1, pending)
+        self._keep(item)
+        if depth < _DEPTH:
+            self._look_below([value for value in item.values() if type(value) not in _PLAIN], depth + 1, pending)
+
+    def _keep(self, item: dict[Any, Any]) -> None:
+        self._dicts.append(item)
+        self._keys += item
+        self._values += item.values()
 
     def _look_below(self, values: list[Any], depth: int, pending: deque[tuple[Any, int]]) -> None:
         for value in values:
@@ -89,7 +97,8 @@ class _Snapshot:
 
     def _save(self, item: Any, depth: int, pending: deque[tuple[Any, int]]) -> None:
         if isinstance(item, dict):
-            self._save_dict(item, depth, pending)
+            if len(item) == len(list(item)) == len(list(item.values())):  # else a class of its own, which shows others
+                self._save_dict(item, depth, pending)
             return
         if isinstance(item, (list, set, deque)):
             self._others.append((item, list(item)))
@@ -108,14 +117,33 @@ class _Snapshot:
         if any(self._empty):
             for container in self._empty:
                 container.clear()
-        for found, keys, values in self._dicts:
-            if len(found) != len(keys) or not all(map(is_, found.values(), values)) or tuple(found) != keys:
-                found.clear()
-                found.update(zip(keys, values))
+        if not self._dicts_are_same():
+            start = 0
+            for found, size in zip(self._dicts, self._sizes):
+                stop = start + size
+                keys, values = self._keys[start:stop], self._values[start:stop]
+                if not _same(found.values(), values) or not _same(found, keys):
+                    found.clear()
+                    found.update(zip(keys, values))
+                start = stop
         for container, items in self._others:
             if not _same(container, items):
                 container.clear()
                 (container.update if isinstance(container, set) else container.extend)(items)
+
+    def _dicts_are_same(self) -> bool:
+        values = chain.from_iterable([found.values() for found in self._dicts])
+        keys = chain.from_iterable(self._dicts)
+        sizes = list(map(len, self._dicts)) == self._sizes
+        return sizes and all(map(is_, values, self._values)) and all(map(is_, keys, self._keys))
+
+
+@lru_cache(maxsize=4096)
+def _own_values(names: tuple[str, ...]) -> Callable[[dict[str, Any]], tuple[Any, ...]] | None:
+    """What takes a module's own attributes out of all of these; None where nn.Module's do not come first."""
+    if names[: len(_NAMES)] != _NAMES:
+        return None
+    return itemgetter("training", "training", *names[len(_NAMES) :])  # gives a tuple at any length
 
 
 def _same(found: Any, saved: Any) -> bool:

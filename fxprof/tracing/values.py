@@ -48,7 +48,6 @@ class Value:
     def __init__(
         self,
         handle: Tensor,
-        *,
         real: Tensor | None = None,
         node: Node | None = None,
         make_node: Callable[[], Node] | None = None,
