@@ -18,6 +18,7 @@ from fxprof.alternatives import Choice, choices, is_split, lines, numel, shape
 from fxprof.report import Cost
 from fxprof.rules import RULES, free
 from fxprof.tracing import Trace
+from fxprof.tracing.choices import CHOOSING
 from fxprof.tracing.graph import Node
 
 _GATHERS = frozenset("getitem index_select gather take_along_dim masked_select index take".split())
@@ -36,6 +37,10 @@ _SLICES = frozenset("getitem select narrow split split_with_sizes chunk unbind t
 _MADE = frozenset("zeros_like ones_like empty_like full_like new_zeros new_ones new_empty new_full".split())
 
 
+# Without one of them nothing is routed.
+_DECIDING = _GROUPED.union(CHOOSING, ["eq"])
+
+
 class Rows(NamedTuple):
     """Dispatched rows: where from, and how many for each row there."""
 
@@ -48,6 +53,9 @@ _NONE = Choice(0, 0)
 
 def shares(traced: Trace, cost: Callable[[Node, str], Cost | None]) -> dict[str, Fraction]:
     """The share of the rows that reaches each parameter that not all of them reach; ``cost`` counts a call."""
+    called = {node.target for node in traced.graph.nodes if node.op in ("call_function", "call_method")}
+    if _DECIDING.isdisjoint(map(ops.op_of, called)):
+        return {}
     names = {node: ops.op_of(node.target) for node in traced.graph.nodes if node.op in ("call_function", "call_method")}
     chosen = choices(names)
     if not chosen and _GROUPED.isdisjoint(names.values()):

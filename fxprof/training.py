@@ -89,7 +89,7 @@ def grad_call_cost(node: Node, costs: Mapping[Node, Cost | None], shapes: Callab
     ``costs`` are those of the calls before it; None where one of them on the way has no rule.
     """
     given = {**dict(zip(("outputs", "inputs"), node.args)), **node.kwargs}
-    way = _between(costs, list(nodes_in(given["inputs"])), list(nodes_in(given["outputs"])), lambda _: False)
+    way = _between(costs, nodes_in(given["inputs"]), nodes_in(given["outputs"]), lambda _: False)
     total = Cost()
     for step in way:
         cost = costs.get(step, Cost())

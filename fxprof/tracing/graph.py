@@ -10,11 +10,11 @@ from __future__ import annotations
 import builtins
 import keyword
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, fx, nn
+from torch import Tensor, dtype, fx, nn
 
 if TYPE_CHECKING:
     from fxprof.tracing.repeats import Seen
@@ -105,13 +105,9 @@ class Node:
     def all_input_nodes(self) -> list[Node]:
         """The nodes among its arguments, each once."""
         found: dict[Node, None] = {}
-        for arg in (*self.args, *self.kwargs.values()) if self.kwargs else self.args:
-            kind = type(arg)
-            if kind is Node:
-                found[arg] = None
-            elif kind in _NESTED:
-                for node in nodes_in(arg):
-                    found[node] = None
+        _gather(self.args, found)
+        if self.kwargs:
+            _gather(self.kwargs.values(), found)
         return list(found)
 
     def describe(self, tensor_meta: Any, storage: Any) -> None:
@@ -121,20 +117,29 @@ class Node:
         self.storage = storage
 
 
-_NESTED = frozenset([tuple, list, dict, slice])
+_ATOMS = frozenset([bool, int, float, str, type(None), dtype])
 
 
-def nodes_in(argument: Any) -> Iterator[Node]:
-    """The nodes in nested tuples, lists, dicts and slices."""
-    if type(argument) is Node:
-        yield argument
-    elif isinstance(argument, (tuple, list)):
-        for item in argument:
-            yield from nodes_in(item)
-    elif isinstance(argument, dict):
-        yield from nodes_in(tuple(argument.values()))
-    elif isinstance(argument, slice):
-        yield from nodes_in((argument.start, argument.stop, argument.step))
+def nodes_in(argument: Any) -> list[Node]:
+    """The nodes in nested tuples, lists, dicts and slices, each once."""
+    found: dict[Node, None] = {}
+    _gather((argument,), found)
+    return list(found)
+
+
+def _gather(arguments: Iterable[Any], found: dict[Node, None]) -> None:
+    for item in arguments:
+        kind = type(item)
+        if kind is Node:
+            found[item] = None
+        elif kind in _ATOMS:
+            pass
+        elif isinstance(item, (tuple, list)):
+            _gather(item, found)
+        elif isinstance(item, dict):
+            _gather(item.values(), found)
+        elif kind is slice:
+            _gather((item.start, item.stop, item.step), found)
 
 
 class Graph:

@@ -11,6 +11,8 @@ import dataclasses
 import inspect
 import operator
 from collections.abc import Callable, Mapping
+from functools import lru_cache
+from types import FunctionType, MethodType
 from typing import Any
 
 import torch
@@ -126,7 +128,7 @@ def bind(model: nn.Module, inputs: tuple[Any, ...], kwargs: Mapping[str, Any]) -
     Raises InputError naming the argument that is missing or not taken.
     """
     try:
-        signature = inspect.signature(model.forward)
+        signature = _signature(model.forward)
     except (TypeError, ValueError):  # compiled code without a signature
         return [f"input_{i}" for i in range(len(inputs))]
     try:
@@ -145,6 +147,18 @@ def bind(model: nn.Module, inputs: tuple[Any, ...], kwargs: Mapping[str, Any]) -
         else:
             names.append(parameter.name)
     return names
+
+
+def _signature(forward: Callable[..., Any]) -> inspect.Signature:
+    if isinstance(forward, MethodType) and isinstance(forward.__func__, FunctionType):
+        return _signature_of(forward.__func__)
+    return inspect.signature(forward)
+
+
+@lru_cache(maxsize=512)
+def _signature_of(function: FunctionType) -> inspect.Signature:
+    """That of a method, without the parameter that it is bound by."""
+    return inspect.signature(MethodType(function, _signature_of))
 
 
 def _short(text: str, limit: int = 300) -> str:

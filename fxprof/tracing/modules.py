@@ -16,12 +16,14 @@ from torch import Tensor, nn
 
 from fxprof.tracing.graph import ModuleCall, outside
 from fxprof.tracing.location import source_of, user_frame
-from fxprof.tracing.unwrap import wrapped
+from fxprof.tracing.unwrap import is_wrapper, wrapped
 from fxprof.tracing.values import tensors_in
 
 Forward = Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], Any]  # how to run a module
 
 _SLOT = "_compiled_call_impl"
+_SEQUENCES = frozenset([tuple, list])
+_TENSOR = frozenset([Tensor])
 
 
 class ModuleStack:
@@ -32,7 +34,8 @@ class ModuleStack:
         self.failed_in: ModuleCall | None = None
         self._forward: Forward = run_module
         self._names = names
-        self._behind = {module: behind for module in names if (behind := wrapped(module)) is not None}
+        wrappers = {kind for kind in set(map(type, names)) if is_wrapper(kind)}
+        self._behind = {m: behind for m in names if type(m) in wrappers and (behind := wrapped(m)) is not None}
         self.current = outside()  # the innermost being made
         self._counts: dict[str, int] = {}
         self._thread = threading.get_ident()
@@ -102,7 +105,11 @@ def run_module(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any])
 
 
 def _tensors(item: Any) -> tuple[Tensor, ...]:
-    return (item,) if type(item) is Tensor else tuple(tensors_in(item))
+    if type(item) is Tensor:
+        return (item,)
+    if type(item) in _SEQUENCES and _TENSOR.issuperset(map(type, item)):
+        return tuple(item)
+    return tuple(tensors_in(item))
 
 
 def _common(name: str, parent: str) -> int:

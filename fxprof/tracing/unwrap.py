@@ -35,12 +35,16 @@ def unwrap(model: Any) -> nn.Module:
 
 def wrapped(module: nn.Module) -> nn.Module | None:
     """The module that DataParallel or torch.compile has put this one around, if it is theirs."""
-    if isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-        inner: nn.Module = module.module
-        return inner
-    if type(module).__name__ == "OptimizedModule":
-        return module._modules["_orig_mod"]
-    return None
+    if not is_wrapper(type(module)):
+        return None
+    return module._modules["_orig_mod" if type(module).__name__ == "OptimizedModule" else "module"]
+
+
+def is_wrapper(kind: type[nn.Module]) -> bool:
+    """Whether modules of a class are DataParallel's or torch.compile's, put around another."""
+    return (
+        issubclass(kind, (nn.DataParallel, nn.parallel.DistributedDataParallel)) or kind.__name__ == "OptimizedModule"
+    )
 
 
 def _takes_check_guards(program: torch.export.ExportedProgram) -> bool:
