@@ -155,9 +155,9 @@ class Graph:
         source: tuple[str, int], grad_enabled: bool,
     ) -> Node:  # fmt: skip
         """Add a node, named ``name`` or with a number after it."""
-        if name in self._counts:
-            name = self._numbered(name)
-        elif name in self._used or not name.isidentifier() or name in _RESERVED or not name.isascii():
+        if name in self._used:
+            name = self._numbered(name) if name in self._counts else self._unused(name)
+        elif not name.isidentifier() or name in _RESERVED or not name.isascii():
             name = self._unused(name)
         self._used.add(name)
         node = Node(name, op, target, args, kwargs, call, source, grad_enabled)
