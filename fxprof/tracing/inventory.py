@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain
+from operator import itemgetter
 
 from torch import Tensor, nn
+
+from fxprof.errors import InputError
+
+_parts = itemgetter("_parameters", "_buffers", "_modules")
 
 
 class Inventory:
     """Modules with all their names (a shared one has several), parameters and buffers with their first.
 
-    ``names`` has the names of parameters and buffers by identity.
+    ``names`` has the names of parameters and buffers by identity. Raises InputError where a module is not made to the
+    end, or holds itself.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -20,22 +26,34 @@ class Inventory:
         self.parameters: dict[str, Tensor] = {}
         self.buffers: dict[str, Tensor] = {}
         self.names: dict[int, str] = {}
-        self._walk(model, "")
+        try:
+            self._walk(model, "")
+        except RecursionError as err:
+            raise InputError(
+                f"modules must not hold one another in a circle, or deeper than Python's recursion limit, but those of "
+                f"{type(model).__name__} do"
+            ) from err
 
     def _walk(self, module: nn.Module, path: str) -> None:
         """As named_modules, named_parameters and named_buffers go, in the same order."""
         known = self.paths.get(module)
         prefix = f"{path}." if path else ""
-        held = vars(module)
+        try:
+            parameters, buffers, children = _parts(vars(module))
+        except KeyError as err:
+            raise InputError(
+                f"every module must be made by nn.Module.__init__, but {path or 'the model'} ({type(module).__name__}) "
+                f"has no {err}; call super().__init__() in its __init__"
+            ) from err
         if known is None:
             self.paths[module] = [path]
-            if tensors := held["_parameters"]:
-                self._name(prefix, tensors, self.parameters)
-            if tensors := held["_buffers"]:
-                self._name(prefix, tensors, self.buffers)
+            if parameters:
+                self._name(prefix, parameters, self.parameters)
+            if buffers:
+                self._name(prefix, buffers, self.buffers)
         else:
             known.append(path)
-        if children := held["_modules"]:
+        if children:
             for name, child in children.items():
                 if child is not None:
                     self._walk(child, prefix + name)

@@ -137,9 +137,25 @@ def test_parametrized_weights_are_the_layer_they_parametrize(name: str) -> None:
     assert report.by_op()["linear"].macs == 300
 
 
+class Unmade(nn.Module):
+    """Its __init__ forgets nn.Module's."""
+
+    def __init__(self) -> None:
+        pass
+
+
+def circle() -> nn.Module:
+    """A module that holds itself, by way of another."""
+    model = nn.Sequential(nn.Identity())
+    model[0].add_module("up", model)
+    return model
+
+
 BAD = {
     "a class": (nn.Linear, ((2, 3),), "model must be an nn.Module instance, got the class Linear"),
     "not a module": (lambda x: x, ((2, 3),), "model must be an nn.Module, got function"),
+    "unmade": (nn.Sequential(Unmade()), ((2, 3),), r"but 0 \(Unmade\) has no '_parameters'; call super"),
+    "circle": (circle(), ((2, 3),), "modules must not hold one another in a circle"),
     "lazy": (nn.LazyLinear(4), ((2, 3),), "every parameter must have a shape, but 'weight' is a lazy one"),
     "too many": (
         nn.Linear(3, 4),
