@@ -62,6 +62,7 @@ _CANONICAL = {
 _FILLERS = frozenset("layer layers block blocks module model features stages stage net fn".split())
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _NUMBER = re.compile(r"\d+")
+_DIGITS = 18
 # One letter as a number: the a, b, c of a RegNet's bottleneck.
 _LETTERS = {"a": 1, "b": 2, "c": 3, "d": 4}
 
@@ -122,6 +123,15 @@ def leaf_of(path: Path, siblings: Iterable[str] = ()) -> tuple[Path, str]:
     return path, ""
 
 
+def number(digits: str) -> int:
+    """The value of digits; what is too long to count anything is cut, as Python refuses to read thousands of them.
+
+    >>> number("12"), number("9" * 5000) == number("9" * 6000)
+    (12, True)
+    """
+    return int(digits[:_DIGITS])
+
+
 @lru_cache(maxsize=65536)
 def numbers(text: str) -> tuple[int, ...]:
     """All numbers of a name, single letters a to d of a dotted name included.
@@ -134,7 +144,7 @@ def numbers(text: str) -> tuple[int, ...]:
         if token in _LETTERS:
             found.append(_LETTERS[token])
         else:
-            found += [int(digits) for digits in _NUMBER.findall(token)]
+            found += [number(digits) for digits in _NUMBER.findall(token)]
     return tuple(found)
 
 
@@ -165,7 +175,7 @@ def natural(text: str) -> tuple[tuple[int, int, str], ...]:
     ['l.9', 'l.10']
     """
     parts = re.split(r"(\d+)", text)
-    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part)
+    return tuple((0, number(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part)
 
 
 @lru_cache(maxsize=65536)
