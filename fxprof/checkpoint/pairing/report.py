@@ -17,7 +17,9 @@ _HALF = 0.5
 _FEW = 4
 # Buffers that forward computes from sizes alone; they carry nothing that was learned.
 _COMPUTED = (TRACKED, "relative_position_index", "relative_coords_table", "position_ids", "attn_mask", "inv_freq")
-_QUANTIZED = re.compile(r"(qweight|qzeros|scales|g_idx|weight_scale|zero_point|quant_state|absmax|quant_map|SCB)$")
+_QUANTIZED = re.compile(
+    r"(qweight|qzeros|scales|g_idx|weight_scale(_inv)?|scale_weight|zero_point|quant_state(\.\w+)?|absmax|quant_map|SCB)$"
+)
 _ADAPTER = re.compile(r"(lora_[AB]|lora_(up|down)|lora_embedding|adapter|ia3|hada_)")
 
 
@@ -66,7 +68,7 @@ def _family(plan: Plan, source: Mapping[str, Shape]) -> list[str]:
     count = len(source)
     quantized = sum(bool(_QUANTIZED.search(key)) for key in source)
     adapters = sum(bool(_ADAPTER.search(key)) for key in source)
-    if quantized * 4 > count:
+    if quantized * 4 >= count:
         said.append(
             f"The checkpoint is quantized: {quantized:,} of its {count:,} tensors are scales or packed weights."
         )
