@@ -11,8 +11,9 @@ Path = tuple[str, ...]
 # What wrappers put into a name, anywhere in it; they never carry meaning.
 WRAPPERS = frozenset({"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"})
 
-# Prefixes of copies that trail the trained weights; their raw siblings are preferred, and it is said.
-TRAILING = frozenset("ema ema_model model_ema teacher momentum_encoder encoder_k target_encoder key_encoder".split())
+# What a part of a model is called that trails the trained weights as their average.
+_TRAILING = frozenset("ema swa teacher momentum shadow averaged average polyak".split())
+_TRAILING_PARTS = frozenset("encoder_k key_encoder".split())
 
 TRACKED = "num_batches_tracked"
 
@@ -101,6 +102,19 @@ def unwrapped(path: Path) -> Path:
     """
     kept = tuple(token for token in path[:-1] if token not in WRAPPERS)
     return (*kept, path[-1])
+
+
+def is_trailing(prefix: Path) -> bool:
+    """Whether a prefix is that of a copy which trails the trained weights; raw siblings are preferred, and it is said.
+
+    >>> is_trailing(("net_ema",)), is_trailing(("target_network", "net")), is_trailing(("target",))
+    (True, True, False)
+    """
+    for token in prefix:
+        parts = {part.lower() for part in _WORDS.findall(token)}
+        if parts & _TRAILING or token in _TRAILING_PARTS or ("target" in parts and len(parts) > 1):
+            return True
+    return False
 
 
 def leaf_of(path: Path, siblings: Iterable[str] = ()) -> tuple[Path, str]:

@@ -373,6 +373,41 @@ def test_a_student_is_preferred_to_its_teacher_and_it_is_said():
     assert found(plan_of(source, model, prefix="teacher.")) == {name: f"teacher.{name}" for name in model}
 
 
+@pytest.mark.parametrize(
+    ("raw", "copy"),
+    [
+        ("module.encoder_q.", "module.encoder_k."), ("online_network.", "target_network."), ("net.", "net_ema."),
+        ("backbone.", "backbone_momentum."), ("", "ema."), ("model.", "ema_model.module."),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("lost", ["", "b1", "b3.1"])
+def test_a_trailing_copy_fills_no_gaps(raw, copy, lost):
+    """Weights that lack a layer, of which a trailing copy holds more: still the weights, and nothing of the copy."""
+    model = {
+        key: shape
+        for stage in range(4)
+        for at in (f"b{stage}.0", f"b{stage}.1")
+        for key, shape in {**linear(f"{at}.fc", 4 + stage), **norm(f"{at}.ln", 4 + stage)}.items()
+    }
+    kept = {f"{raw}{name}": shape for name, shape in model.items() if not (lost and name.startswith(lost))}
+
+    plan = plan_of({**{f"{copy}{name}": shape for name, shape in model.items()}, **kept}, model)
+
+    wanted = {name: raw + name for name in model if raw + name in kept}
+    assert found(plan) == wanted
+    assert set(plan.missing_keys) == set(model) - set(wanted)
+
+
+def test_between_two_towers_of_equal_rank_nothing_is_likelier():
+    """Both are named, and no half of each is offered."""
+    model = {**linear("a", 4), **norm("b")}
+    plan = plan_of({f"{who}.{name}": shape for who in ("left", "right") for name, shape in model.items()}, model)
+
+    assert not found(plan)
+    assert any("'left', 'right'" in note for note in plan.notes)
+    assert not any("best" in note for note in plan.notes)
+
+
 def test_stages_of_equal_width_are_matched_by_their_numbers():
     """Nothing but the numbers tells them apart."""
     one = {f"trunk.stage{s}.block{b}.conv.weight": (4, 4, 3, 3) for s in (1, 2) for b in (1, 2, 3)}

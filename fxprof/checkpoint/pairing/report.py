@@ -57,7 +57,7 @@ def explain(plan: Plan, source: Mapping[str, Shape], hints: Iterable[str], found
         *_mismatches(plan),
         *_depth(plan),
         *_clashes(plan, found),
-        *_rest(plan),
+        *_rest(plan, bool(found.rivals)),
     ]
     return tuple(dict.fromkeys(sentences))
 
@@ -108,7 +108,8 @@ def _width(plan: Plan) -> str:
 def _prefixes(found: Normalized) -> list[str]:
     said = []
     if any(found.preferred):
-        said.append(f"{found.preferred[0]}.* was taken; {found.preferred[1]}.* fits as well, as its trailing copy.")
+        taken = f"{found.preferred[0]}.*" if found.preferred[0] else "What has no prefix"
+        said.append(f"{taken} was taken; {found.preferred[1]}.* fits as well, as its trailing copy.")
     if found.rivals:
         names = ", ".join(repr(name) for name in found.rivals)
         said.append(f"Several prefixes fit equally well ({names}); choose one with prefix=.")
@@ -169,7 +170,7 @@ def _clashes(plan: Plan, found: Normalized) -> list[str]:
     ]
 
 
-def _rest(plan: Plan) -> list[str]:
+def _rest(plan: Plan, rivals: bool) -> list[str]:
     """Whole parts that only one side has, and what stays open."""
     missing, extra = plan.missing_keys, plan.unexpected_keys
     lacks = f"{len(missing):,} tensors of the model ({_parts(missing)})"
@@ -183,7 +184,8 @@ def _rest(plan: Plan) -> list[str]:
         said.append(f"The model has no place for {beside}.")
     if plan.ambiguous:
         count = f"{len(plan.ambiguous):,} tensors have several candidates or only order to go by"
-        said.append(f"{count}; rename='best' takes the likeliest.")
+        # Between two towers nothing is likelier, and a mixture of both is neither.
+        said.append(f"{count}." if rivals else f"{count}; rename='best' takes the likeliest.")
     return said
 
 
