@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from torch import nn
@@ -406,6 +408,90 @@ def test_between_two_towers_of_equal_rank_nothing_is_likelier():
     assert not found(plan)
     assert any("'left', 'right'" in note for note in plan.notes)
     assert not any("best" in note for note in plan.notes)
+
+
+def test_a_lost_layer_is_not_made_up_for_by_one_of_another_name():
+    """Everything else is called the same on both sides: what the file holds beside is something else."""
+    model = layers(
+        3, lambda n: {**linear(f"layer.{n}.key", 4), **linear(f"layer.{n}.query", 4), **linear(f"layer.{n}.up", 8)}
+    )
+    source = {**model, **linear("pooler.dense", 4)}
+    for name in linear("layer.1.key", 4):
+        source.pop(name)
+
+    plan = plan_of(source, model)
+
+    assert set(plan.missing_keys) == set(linear("layer.1.key", 4))
+    assert set(plan.unexpected_keys) == set(linear("pooler.dense", 4))
+
+
+def test_a_lost_layer_is_not_made_up_for_by_a_decoders():
+    """A block of the decoder holds the one shape that is missing."""
+    model = layers(3, lambda n: {f"layer{n}.0.conv{c}.weight": (8 + n, 8 + n, 3, 3) for c in (1, 2)})
+    beside = {"decoder.blocks.1.conv2.0.weight": (9, 9, 3, 3), **norm("decoder.blocks.1.conv2.1", 9)}
+    source = {f"encoder.{name}": shape for name, shape in model.items()} | beside
+    source.pop("encoder.layer1.0.conv2.weight")
+
+    plan = plan_of(source, model, rename="best")
+
+    assert plan.missing_keys == ("layer1.0.conv2.weight",)
+    assert set(plan.unexpected_keys) == set(beside)
+
+
+def stage(name, width, more):
+    """Two residual blocks of a decoder's level, and what enlarges it."""
+    blocks = layers(2, lambda n: {**norm(f"{name[0]}.{n}.norm", width), **linear(f"{name[0]}.{n}.conv", width, width)})
+    return blocks | ({f"{name[1]}.weight": (width, width, 3, 3)} if more else {})
+
+
+def test_a_decoder_counted_from_the_other_end():
+    """Its levels' widths say so, for the levels of equal width too."""
+    source = {
+        key: shape
+        for n, w in enumerate((4, 8, 8))
+        for key, shape in stage((f"up.{n}.block", f"up.{n}.grow"), w, n).items()
+    }
+    model = {
+        key: shape
+        for n, w in enumerate((8, 8, 4))
+        for key, shape in stage((f"ups.{n}.resnets", f"ups.{n}.upsamplers.0.conv"), w, n < 2).items()
+    }
+    wanted = {
+        name: name.replace("ups.", "up.").replace("resnets", "block").replace("upsamplers.0.conv", "grow")
+        for name in model
+    }
+    wanted = {name: re.sub(r"up\.(\d)", lambda n: f"up.{2 - int(n[1])}", key) for name, key in wanted.items()}
+
+    assert found(plan_of(source, model)) == wanted
+
+    lost = "up.0.block.1.conv.weight"
+    plan = plan_of({key: shape for key, shape in source.items() if key != lost}, model)
+    assert found(plan).items() <= wanted.items() and lost not in found(plan).values()
+
+
+def test_a_part_that_happens_to_fit_better_is_not_sure():
+    """Half of a copy of the encoder lacks what the model keeps elsewhere, and so looks more alike."""
+    source = layers(
+        4,
+        lambda n: {
+            **linear(f"stages.{n}.embed.proj", 8 + n, 2), **norm(f"stages.{n}.embed.norm", 8 + n),
+            **linear(f"stages.{n}.blocks.0.fc1", 8 + n), **linear(f"stages.{n}.blocks.0.fc2", 9 + n),
+            **norm(f"stages.{n}.norm", 8 + n),
+        },
+    )  # fmt: skip
+    copy = {f"neck.{name}": shape for name, shape in list(source.items())[:16]}
+    model = layers(
+        4,
+        lambda n: {
+            **linear(f"embed{n + 1}.proj", 8 + n, 2), **norm(f"embed{n + 1}.norm", 8 + n),
+            **linear(f"block{n + 1}.0.fc1", 8 + n), **linear(f"block{n + 1}.0.fc2", 9 + n),
+            **norm(f"norm{n + 1}", 8 + n),
+        },
+    )  # fmt: skip
+
+    plan = plan_of({**copy, **source}, model)
+
+    assert not any(key.startswith("neck") for key in found(plan).values())
 
 
 def test_stages_of_equal_width_are_matched_by_their_numbers():

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import groupby, product
+from itertools import groupby, pairwise, product
 
 from fxprof.checkpoint.names import Path, counting, natural, numbers, template, words
 from fxprof.checkpoint.pairing.leaves import Leaf, Signature
@@ -130,7 +130,34 @@ def _pair_families(source: Sequence[Block], target: Sequence[Block]) -> list[Blo
             theirs[other] = []
         ours = {name: blocks for name, blocks in ours.items() if blocks}
         theirs = {name: blocks for name, blocks in theirs.items() if blocks}
-    return pairs
+    return _doubted(pairs)
+
+
+def _doubted(pairs: list[BlockPair]) -> list[BlockPair]:
+    """Families of one container must count it alike: where one says up and another down, no number is sure."""
+    levels: dict[tuple[str, str], set[tuple[int, int]]] = defaultdict(set)
+    for pair in pairs:
+        if pair.sure and pair.source.number and pair.target.number:
+            levels[_container(pair)].add((pair.source.number[0], pair.target.number[0]))
+    torn = {
+        where
+        for where, found in levels.items()
+        if all(
+            any(a > b for a, b in pairwise(other for _, other in sorted((one, sign * two) for one, two in found)))
+            for sign in (1, -1)
+        )
+    }
+    return [
+        BlockPair(pair.source, pair.target, "order", False)
+        if pair.sure and pair.reason == "number" and _container(pair) in torn
+        else pair
+        for pair in pairs
+    ]
+
+
+def _container(pair: BlockPair) -> tuple[str, str]:
+    one, other = (template(block.name).partition("{}")[0] for block in (pair.source, pair.target))
+    return one, other
 
 
 def _families(blocks: Iterable[Block]) -> dict[str, list[Block]]:
@@ -196,9 +223,30 @@ def _align(ours: list[Block], theirs: list[Block]) -> list[BlockPair]:
     single = all(len(block.signature) == 1 for block in (*ours_shared, *theirs_shared))
     if single and len(ours_shared) < _ROW:
         return []
-    if [block.signature for block in ours_shared] == [block.signature for block in theirs_shared]:
-        return [BlockPair(a, b, "number") for a, b in zip(ours_shared, theirs_shared)]
+    if _kinds(ours_shared) == _kinds(theirs_shared):
+        # Half of a family or less may have its equals by chance.
+        most = 2 * len(ours_shared) > min(len(ours), len(theirs))
+        return [BlockPair(a, b, "number" if most else "order", most) for a, b in zip(ours_shared, theirs_shared)]
+    if backwards := _backwards(ours_shared, theirs_shared):
+        return backwards
     return [] if single else _by_number(ours, theirs)
+
+
+def _kinds(blocks: Sequence[Block]) -> list[tuple[Signature, ...]]:
+    return [block.signature for block in blocks]
+
+
+def _backwards(ours: list[Block], theirs: list[Block]) -> list[BlockPair]:
+    """One side counts a level from the other end: a decoder whose last stage is called its first."""
+    if len(ours) != len(theirs) or len({len(block.number) for block in ours}) != 1:
+        return []
+    for level in range(len(ours[0].number)):
+        turned = sorted(
+            ours, key=lambda block: (*block.number[:level], -block.number[level], *block.number[level + 1 :])
+        )
+        if _kinds(turned) == _kinds(theirs):
+            return [BlockPair(a, b, "number") for a, b in zip(turned, theirs)]
+    return []
 
 
 def _contained(ours: list[Block], theirs: list[Block]) -> list[BlockPair]:
@@ -268,8 +316,14 @@ def _by_kind(ours: list[Block], theirs: list[Block]) -> list[BlockPair]:
     # Where few find a partner, they may have it by chance; one damaged block leaves all of its kind without.
     held = [sum(len(block.leaves) for block in side) for side in (ours, theirs)]
     sure = _FEW * sum(len(block.leaves) for one, _ in equal for block in one) >= max(held)
+    # Kinds that come in another order say that the numbers mean something else.
+    known = {one[0].signature for one, _ in equal}
+    ordered = [block.signature for block in ours if block.signature in known] == [
+        block.signature for block in theirs if block.signature in known
+    ]
     return [
-        BlockPair(a, b, ("number" if len(one) > 1 else "structure") if sure else "order", sure)
+        BlockPair(a, b, ("number" if len(one) > 1 else "structure") if told else "order", told)
         for one, other in equal
+        for told in [sure and (ordered or len(one) == 1)]
         for a, b in zip(one, other)
     ]
