@@ -190,8 +190,8 @@ def _pair(sides: Sides, target: Target, renames: Renames, outcome: Outcome) -> N
     if renames.mode != "off":
         ours = without_copies(ours, [one for one, _ in equal])
         ours, theirs = fuse(ours, theirs), fuse(theirs, ours)
-        named = frozenset(template(leaf.name) for leaf, _ in equal)
-        solution = solve(ours, theirs, replace(_clues(target, sides, renames), named=named))
+        namesakes = frozenset(template(leaf.name) for leaf, _ in equal)
+        solution = solve(ours, theirs, replace(_clues(target, sides, renames), named=namesakes))
         for pair in solution.pairs:
             outcome.add(pair)
         left = _without(theirs, [pair.target for pair in solution.pairs])

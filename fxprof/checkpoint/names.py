@@ -42,6 +42,7 @@ k: key keys wk to_k
 v: value values wv to_v
 qkv: in_proj c_attn query_key_value wqkv kqv
 reduce: squeeze conv_reduce
+vision: visual
 expand: excite expansion conv_expand
 dw: depthwise dwconv conv_dw
 pw: pointwise
@@ -67,15 +68,21 @@ _DIGITS = 18
 # One letter as a number: the a, b, c of a RegNet's bottleneck.
 _LETTERS = {"a": 1, "b": 2, "c": 3, "d": 4}
 
-# The first and the second norm of a transformer's block, by the phrases that libraries use for them.
+# The norms of a transformer's block, by the phrases that libraries use for them: the first, the one at a decoder's
+# cross-attention, and the last.
 _FIRST = re.compile(
-    r"(layer_?norm_?before|before_?norm|input_?layer_?norm|pre_?attention|attention\.output\.|(self_?)?(attn|attention)_(layer_?)?norm"
-    r"|sa_layer_?norm|norm_?attn|ln_?attn|before_?attn|layer_?norm_?1?_?pre$)",
+    r"(layer_?norm_?before|before_?norm|input_?layer_?norm|pre_?attention|attention\.output\."
+    r"|(self_?)?(attn|attention)_((layer_?)?norm|ln)|sa_layer_?norm|norm_?attn|ln_?attn|before_?attn|layer_?norm_?1?_?pre$)",
+    re.IGNORECASE,
+)
+_CROSS = re.compile(
+    r"((cross|encoder|enc_?dec|encoder_decoder)_?(attn|attention)_?((layer_?)?norm|ln)|ca_layer_?norm"
+    r"|(norm|ln)_?cross)",
     re.IGNORECASE,
 )
 _SECOND = re.compile(
-    r"(layer_?norm_?after|after_?norm|post_?attention|(ffn|mlp|ff|feed_?forward)_(layer_?)?norm|final_layer_?norm|^output\."
-    r"|output_layer_?norm|norm_?(ffn|mlp)|ln_?(mlp|ffn)|before_?mlp)",
+    r"(layer_?norm_?after|after_?norm|post_?attention|(ffn|mlp|ff|feed_?forward)_((layer_?)?norm|ln)|final_layer_?norm"
+    r"|^output\.|output_layer_?norm|norm_?(ffn|mlp)|ln_?(mlp|ffn)|before_?mlp)",
     re.IGNORECASE,
 )
 # The three norms of an inverted bottleneck.
@@ -220,7 +227,9 @@ def norm_role(local: str) -> int | None:
     """The place of a norm in its block, where its name says it without a number.
 
     >>> norm_role("layernorm_before"), norm_role("output.LayerNorm"), norm_role("norm")
-    (0, 1, None)
+    (0, 2, None)
+    >>> norm_role("encoder_attn_layer_norm"), norm_role("cross_attn_ln"), norm_role("mlp_ln")
+    (1, 1, 2)
     >>> norm_role("expand_1x1.normalization"), norm_role("conv_3x3.normalization")
     (0, 1)
     """
@@ -231,5 +240,7 @@ def norm_role(local: str) -> int | None:
             return place
     # post_attention_layernorm names attention, and is the second.
     if _SECOND.search(local):
+        return 2
+    if _CROSS.search(local):
         return 1
     return 0 if _FIRST.search(local) else None

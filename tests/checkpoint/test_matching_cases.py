@@ -494,6 +494,88 @@ def test_a_part_that_happens_to_fit_better_is_not_sure():
     assert not any(key.startswith("neck") for key in found(plan).values())
 
 
+def test_a_row_that_the_other_side_names_in_part():
+    """layers.0 of three is not the layers.0 between a first and a last one."""
+    source = {
+        **linear("trunk.fc", 8),
+        **linear("mlp.layers.0", 4),
+        **linear("mlp.layers.1", 4),
+        **linear("mlp.layers.2", 3),
+    }
+    model = {
+        **linear("trunk.fc", 8),
+        **linear("mlp.proj_in", 4),
+        **linear("mlp.proj_out", 3),
+        **linear("mlp.layers.0", 4),
+    }
+
+    plan, other = plan_of(source, model), plan_of(model, source)
+
+    assert found(plan) == {name: name for name in linear("trunk.fc", 8)} | {
+        f"mlp.proj_out.{leaf}": f"mlp.layers.2.{leaf}" for leaf in ("weight", "bias")
+    }
+    assert set(plan.ambiguous["mlp.layers.0.weight"]) == {"mlp.layers.0.weight", "mlp.layers.1.weight"}
+    assert "mlp.layers.0.weight" not in found(other)
+
+
+def test_a_name_that_is_the_same_to_the_letter():
+    """One letter tells the two tables apart, in any order."""
+
+    def make(block, attention, tables):
+        return layers(
+            3, lambda n: {f"{block}.{n}.{attention}.{t}": (7, 4) for t in tables} | linear(f"{block}.{n}.a", 4)
+        )
+
+    plan = plan_of(
+        make("blocks", "attn", ("rel_pos_h", "rel_pos_w")), make("layers", "attention", ("rel_pos_w", "rel_pos_h"))
+    )
+
+    assert found(plan)["layers.1.attention.rel_pos_h"] == "blocks.1.attn.rel_pos_h"
+    assert not plan.ambiguous
+
+
+@pytest.mark.parametrize("crossed", [False, True])
+def test_norms_of_a_decoder_by_what_they_stand_beside(crossed):
+    """The first, the one at the cross-attention, the last: by number, or by the words of two libraries."""
+    ways = [
+        ("blocks.{}.attn_ln", "blocks.{}.cross_attn_ln", "blocks.{}.mlp_ln"),
+        ("layers.{}.self_attn_layer_norm", "layers.{}.encoder_attn_layer_norm", "layers.{}.final_layer_norm"),
+        ("rows.{}.norm1", "rows.{}.norm2", "rows.{}.norm3"),
+    ]
+    kept = [way if crossed else (way[0], way[2].replace("norm3", "norm2")) for way in ways]
+
+    def make(way):
+        body = layers(2, lambda n: {key: shape for name in sorted(way) for key, shape in norm(name.format(n)).items()})
+        return {**body, **linear("head", 3), **layers(2, lambda n: linear(f"{way[0].split('.')[0]}.{n}.fc", 8))}
+
+    for one in kept:
+        for other in kept:
+            wanted = {there.format(1): here.format(1) for here, there in zip(one, other)}
+            sure = found(plan_of(dict(sorted(make(one).items())), make(other)))
+            assert {name: sure[f"{name}.weight"].removesuffix(".weight") for name in wanted} == wanted
+
+
+def test_norms_before_and_after_a_tower():
+    """visual.ln_pre is vision_model.pre_layernorm, in the order of a sorted file too."""
+    one = {**norm("visual.ln_post"), **norm("visual.ln_pre"), **linear("visual.proj", 3), "scale": ()}
+    other = {
+        **norm("vision_model.pre_layrnorm"),
+        **norm("vision_model.post_layernorm"),
+        **linear("vision_projection", 3),
+    }
+
+    assert found(plan_of(one, other))["vision_model.pre_layrnorm.weight"] == "visual.ln_pre.weight"
+
+
+def test_a_transposition_that_was_asked_for_is_not_suggested():
+    """The hint is for who did not pass it."""
+    source = layers(2, lambda n: {f"h.{n}.fc.weight": (4, 8), f"h.{n}.fc.bias": (8,), **norm(f"h.{n}.ln")})
+    model = layers(2, lambda n: {**linear(f"h.{n}.fc", 8), **norm(f"h.{n}.ln")})
+
+    assert any("adapt='transpose'" in note for note in plan_of(source, model).notes)
+    assert not plan_of(source, model, adapt="transpose").notes
+
+
 def test_stages_of_equal_width_are_matched_by_their_numbers():
     """Nothing but the numbers tells them apart."""
     one = {f"trunk.stage{s}.block{b}.conv.weight": (4, 4, 3, 3) for s in (1, 2) for b in (1, 2, 3)}

@@ -86,6 +86,21 @@ def _agree(one: BlockType, other: BlockType) -> bool:
     )
 
 
+def by_equal_name(kind: BlockType, group: OpenClass, known: Known) -> Pairs:
+    """Names whose last part is the same to the letter, and no other's: rel_pos_h is not rel_pos_w."""
+    ours, theirs = _by_last(group.source), _by_last(group.target)
+    return sorted((ours[last], theirs[last]) for last in ours.keys() & theirs.keys())
+
+
+def _by_last(names: Sequence[Local]) -> dict[str, Local]:
+    """The names by their last part, where it has a word and is nobody else's."""
+    counts = Counter(name.rpartition(".")[2] for name in names)
+    lasts = {name: name.rpartition(".")[2] for name in names}
+    return {
+        last: name for name, last in lasts.items() if counts[last] == 1 and words(last) - _KINDS and not numbers(last)
+    }
+
+
 def by_number(kind: BlockType, group: OpenClass, known: Known) -> Pairs:
     """One numbered template on each side, or the two norms of a transformer block."""
     if len(group.source) != len(group.target) or len(group.source) < 2:
@@ -162,6 +177,7 @@ RULES: tuple[tuple[str, Callable[[BlockType, OpenClass, Known], Pairs]], ...] = 
     ("vote", by_vote),
     ("number", by_number),
     ("name", by_same_words),
+    ("name", by_equal_name),
     ("name", by_name),
     ("structure", by_siblings),
     ("graph", by_graph),

@@ -61,7 +61,8 @@ class Outcome:
                 self.ambiguous[name] = (key,)
             else:
                 self.mismatch(name, key, theirs, mine)
-            self._say("Linear weights lie the other way round in the checkpoint; pass adapt='transpose'")
+            if "transpose" not in self.adapt:
+                self._say("Linear weights lie the other way round in the checkpoint; pass adapt='transpose'")
         elif mine == theirs:
             self._put(Match(name, key, base, pair.sure, reason), one, pair)
         elif folded(one.shape) == folded(other.shape):
