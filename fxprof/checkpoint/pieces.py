@@ -15,10 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from fxprof.checkpoint import adapt, targets
+from fxprof.checkpoint.names import number
 from fxprof.checkpoint.plan import Match
 from fxprof.errors import CheckpointError
 
 _BLOCK = re.compile(r"qkv\[(\d+)/(\d+)\]")
+_ROWS = re.compile(r"qkv\[(\d+):(\d+)\]")
 # Their values are computed, not moved: what belongs to the old values (an optimizer's moments) does not follow.
 COMPUTED = ("first-conv", "head-rows", "pos-embed")
 
@@ -67,6 +69,8 @@ def adapted(match: Match, target: Tensor, sources: Sequence[Tensor], model: nn.M
     source = sources[0]
     if block := _BLOCK.fullmatch(how):
         return adapt.split_qkv(source, int(block[1]), int(block[2]))
+    if rows := _ROWS.fullmatch(how):
+        return adapt.qkv_rows(source, number(rows[1]), number(rows[2]))
     if how == "head-rows":
         if targets.is_sharded(target):
             raise CheckpointError("head-rows cannot keep the rows of a sharded tensor")

@@ -576,6 +576,35 @@ def test_a_transposition_that_was_asked_for_is_not_suggested():
     assert not plan_of(source, model, adapt="transpose").notes
 
 
+def test_grouped_queries_are_split_by_their_rows():
+    """Fewer keys and values than queries: the fused rows are theirs in turn, both ways."""
+    one = layers(2, lambda n: {f"l.{n}.attn.qkv_proj.weight": (8, 4), **linear(f"l.{n}.fc", 6)})
+    other = layers(
+        2, lambda n: {f"l.{n}.attn.{x}_proj.weight": (4 if x == "q" else 2, 4) for x in "qkv"} | linear(f"l.{n}.fc", 6)
+    )
+
+    split, joined = plan_of(one, other), plan_of(other, one)
+
+    assert [entry.how for entry in split.matches if ".1.attn" in entry.target] == ["qkv[0:4]", "qkv[4:6]", "qkv[6:8]"]
+    assert found(joined)["l.1.attn.qkv_proj.weight"] == tuple(f"l.1.attn.{x}_proj.weight" for x in "qkv")
+    assert not (split.missing_keys or split.unexpected_keys or joined.missing_keys or joined.unexpected_keys)
+
+
+def test_a_linear_layer_over_patches_is_not_sure():
+    """Its pixels may come channels first or last; a classifier's features come channels first."""
+    body = layers(2, lambda n: linear(f"blocks.{n}.fc", 8))
+    linear_patch, kernel_patch = (
+        linear("embed.proj", 8, 12),
+        {"embed.proj.weight": (8, 3, 2, 2), "embed.proj.bias": (8,)},
+    )
+    plan = plan_of({**linear_patch, **body}, {**kernel_patch, **body})
+
+    assert "embed.proj.weight" not in found(plan)
+    assert any("order their pixels otherwise" in note for note in plan.notes)
+    wide = {"fc1.weight": (8, 16, 2, 2), "fc1.bias": (8,), **body}
+    assert found(plan_of({**linear("fc1", 8, 64), **body}, wide))["fc1.weight"] == "fc1.weight"
+
+
 def test_stages_of_equal_width_are_matched_by_their_numbers():
     """Nothing but the numbers tells them apart."""
     one = {f"trunk.stage{s}.block{b}.conv.weight": (4, 4, 3, 3) for s in (1, 2) for b in (1, 2, 3)}
