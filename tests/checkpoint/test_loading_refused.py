@@ -210,6 +210,13 @@ def test_targets_that_cannot_be_written() -> None:
         load(model, {"w": torch.ones(5)})
 
 
+@pytest.mark.parametrize("model", [None, Net, {"a": 1}])
+def test_only_a_module_is_loaded_into(model: Any) -> None:
+    """A class, or nothing, is named."""
+    with pytest.raises(InputError, match=r"model must be an nn\.Module, got "):
+        load(model, made(Net).state_dict())
+
+
 def test_strict_names_everything() -> None:
     """strict=True is one sentence with all that is missing, unexpected or of another shape, sorted."""
     model = made(Net, classes=3)
