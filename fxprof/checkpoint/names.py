@@ -222,6 +222,15 @@ def words(text: str) -> frozenset[str]:
     return telling or frozenset(found)
 
 
+def is_crossed(local: str) -> bool:
+    """Whether a norm stands at the cross-attention, which only a decoder has.
+
+    >>> is_crossed("norm_cross_attn"), is_crossed("norm2")
+    (True, False)
+    """
+    return _NORM.search(local) is not None and _CROSS.search(local) is not None
+
+
 @lru_cache(maxsize=65536)
 def norm_role(local: str) -> int | None:
     """The place of a norm in its block, where its name says it without a number.

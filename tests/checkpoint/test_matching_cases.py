@@ -555,6 +555,33 @@ def test_norms_of_a_decoder_by_what_they_stand_beside(crossed):
             assert {name: sure[f"{name}.weight"].removesuffix(".weight") for name in wanted} == wanted
 
 
+def test_one_norm_more_in_every_block():
+    """The norm at a cross-attention that only the model has hides neither the blocks nor the other two."""
+
+    def there(n):
+        at = f"body.layers.{n}"
+        return {
+            **norm(f"{at}.layernorm_after"), **norm(f"{at}.layernorm_before"), **linear(f"{at}.attention.out", 4),
+            **linear(f"{at}.intermediate.dense", 8), **linear(f"{at}.output.dense", 4, 8),
+        }  # fmt: skip
+
+    def here(n):
+        at = f"blocks.{n}"
+        return {
+            **linear(f"{at}.mlp.linear1", 8), **linear(f"{at}.mlp.linear2", 4, 8), **norm(f"{at}.norm1"),
+            **linear(f"{at}.attn.proj", 4), **norm(f"{at}.norm2"), **norm(f"{at}.norm_cross_attn"),
+        }  # fmt: skip
+
+    plan = plan_of(layers(3, there), layers(3, here))
+
+    sure = found(plan)
+    assert sure["blocks.1.norm1.weight"] == "body.layers.1.layernorm_before.weight"
+    assert sure["blocks.2.norm2.weight"] == "body.layers.2.layernorm_after.weight"
+    assert sure["blocks.2.mlp.linear1.weight"] == "body.layers.2.intermediate.dense.weight"
+    assert set(plan.missing_keys) == {key for n in range(3) for key in norm(f"blocks.{n}.norm_cross_attn")}
+    assert not plan.unexpected_keys
+
+
 def test_norms_before_and_after_a_tower():
     """visual.ln_pre is vision_model.pre_layernorm, in the order of a sorted file too."""
     one = {**norm("visual.ln_post"), **norm("visual.ln_pre"), **linear("visual.proj", 3), "scale": ()}

@@ -44,10 +44,17 @@ class BlockPair:
     sure: bool = True
 
 
-def cut(leaves: Sequence[Leaf], depth: int, counted: Container[Path], shared: Container[Signature]) -> list[Block]:
+def cut(
+    leaves: Sequence[Leaf],
+    depth: int,
+    counted: Container[Path],
+    shared: Container[Signature],
+    kinds_only: bool = False,
+) -> list[Block]:
     """Group leaf modules by their path up to its ``depth``-th numbered token; the unnumbered are left out.
 
-    Leaf modules of a kind that the other side has nowhere do not count in the signature.
+    Leaf modules of a kind that the other side has nowhere do not count in the signature, nor, where only the kinds
+    are wanted, does how many there are of each.
     """
     groups: dict[Path, list[Leaf]] = defaultdict(list)
     for leaf in leaves:
@@ -58,7 +65,7 @@ def cut(leaves: Sequence[Leaf], depth: int, counted: Container[Path], shared: Co
     for path, group in groups.items():
         held = sorted(leaf.loose for leaf in group if leaf.loose in shared)
         if 2 * len(held) >= len(group):  # else it is a block of its own kind
-            found.append(Block(".".join(path), tuple(group), tuple(held)))
+            found.append(Block(".".join(path), tuple(group), tuple(sorted(set(held)) if kinds_only else held)))
     return sorted(found, key=lambda block: natural(block.name))
 
 
@@ -80,21 +87,33 @@ def numbered(leaves: Iterable[Leaf]) -> set[Path]:
 
 def pair_blocks(source: Sequence[Leaf], target: Sequence[Leaf]) -> list[BlockPair]:
     """Cut both sides where their blocks agree best, and pair the blocks."""
+    best = _best_cuts(source, target)
+    if best is None or not best[0]:
+        # One norm more in every block of one side, and none is equal to any: then by the kinds that they hold.
+        kinds = _best_cuts(source, target, kinds_only=True)
+        best = kinds if kinds is not None and kinds[0] else best
+    return [] if best is None else _pair_families(*best[1])
+
+
+def _best_cuts(
+    source: Sequence[Leaf], target: Sequence[Leaf], kinds_only: bool = False
+) -> tuple[int, tuple[list[Block], list[Block]]] | None:
+    """The blocks of both sides at the depths where they agree best, and how many of them do that hold several."""
     shared = {leaf.loose for leaf in source} & {leaf.loose for leaf in target}
     cuts: dict[tuple[int, int], list[Block]] = {}
     for side, leaves in enumerate((source, target)):
         counted = numbered(leaves)
-        cuts.update({(side, depth): cut(leaves, depth, counted, shared) for depth in _DEPTHS})
+        cuts.update({(side, depth): cut(leaves, depth, counted, shared, kinds_only) for depth in _DEPTHS})
     counts = {key: Counter(block.signature for block in blocks) for key, blocks in cuts.items()}
     scored = [(_agreement(counts[0, a], counts[1, b]), (a, b)) for a, b in product(_DEPTHS, _DEPTHS)]
     best = max(score[0] for score, _ in scored)
     if not best:
-        return []
+        return None
     close = [
         (score[1], score[0], (-a - b, -abs(a - b)), (a, b)) for score, (a, b) in scored if score[0] >= _CLOSE * best
     ]
-    a, b = max(close)[-1]
-    return _pair_families(cuts[0, a], cuts[1, b])
+    several, *_, (a, b) = max(close)
+    return several, (cuts[0, a], cuts[1, b])
 
 
 def _agreement(one: Counter[tuple[Signature, ...]], other: Counter[tuple[Signature, ...]]) -> tuple[float, int]:

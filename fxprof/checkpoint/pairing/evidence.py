@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from fxprof.checkpoint.names import counting, norm_role, numbers, template, words
+from fxprof.checkpoint.names import counting, is_crossed, norm_role, numbers, template, words
 from fxprof.checkpoint.pairing.types import BlockType, Local, OpenClass
 
 Pairs = list[tuple[Local, Local]]
@@ -103,9 +103,13 @@ def _by_last(names: Sequence[Local]) -> dict[str, Local]:
 
 def by_number(kind: BlockType, group: OpenClass, known: Known) -> Pairs:
     """One numbered template on each side, or the two norms of a transformer block."""
-    if len(group.source) != len(group.target) or len(group.source) < 2:
+    names = group.source, group.target
+    if len(names[0]) != len(names[1]):
+        # A norm at a cross-attention that the other side does not have.
+        names = [name for name in names[0] if not is_crossed(name)], [name for name in names[1] if not is_crossed(name)]
+    if len(names[0]) != len(names[1]) or len(names[0]) < 2:
         return []
-    ours, theirs = _ordered(group.source), _ordered(group.target)
+    ours, theirs = _ordered(names[0]), _ordered(names[1])
     return list(zip(ours, theirs)) if ours and theirs else []
 
 
