@@ -582,6 +582,21 @@ def test_one_norm_more_in_every_block():
     assert not plan.unexpected_keys
 
 
+def test_an_mlp_as_wide_as_q_k_and_v_together():
+    """One layer of it is lost: it is not made of the attention's three, which the model has too."""
+
+    def make(at, names):
+        return layers(3, lambda n: {f"{at}.{n}.{x}.weight": (4, 4) if "att" in x else (12, 4) for x in names})
+
+    source = make("layers", ("attention.wq", "attention.wk", "attention.wv", "feed.w3"))
+    model = make("model.layers", ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "mlp.up_proj"))
+    source.pop("layers.1.feed.w3.weight")
+
+    sure = found(plan_of(source, model))
+
+    assert not any(isinstance(key, tuple) for key in sure.values())
+
+
 def test_norms_before_and_after_a_tower():
     """visual.ln_pre is vision_model.pre_layernorm, in the order of a sorted file too."""
     one = {**norm("visual.ln_post"), **norm("visual.ln_pre"), **linear("visual.proj", 3), "scale": ()}
