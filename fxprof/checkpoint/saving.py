@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from fxprof.checkpoint import targets
 from fxprof.errors import CheckpointError, InputError
@@ -73,7 +73,7 @@ def _checked(state: Any) -> Mapping[str, Any]:
     if not isinstance(state, Mapping):
         raise InputError(f"what to save must be a module or a mapping of names to tensors, got {type(state).__name__}")
     for name, value in state.items():
-        if isinstance(value, UninitializedTensorMixin):
+        if isinstance(value, UninitializedParameter | UninitializedBuffer):
             raise CheckpointError(f"{name!r} has no shape before the first forward: run the model once, then save")
         if isinstance(value, Tensor) and value.is_meta:
             raise CheckpointError(f"{name!r} is on the meta device and has no values to save")

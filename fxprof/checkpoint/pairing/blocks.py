@@ -154,29 +154,48 @@ def _pair_families(source: Sequence[Block], target: Sequence[Block]) -> list[Blo
 
 def _doubted(pairs: list[BlockPair]) -> list[BlockPair]:
     """Families of one container must count it alike: where one says up and another down, no number is sure."""
-    levels: dict[tuple[str, str], set[tuple[int, int]]] = defaultdict(set)
-    for pair in pairs:
-        if pair.sure and pair.source.number and pair.target.number:
-            levels[_container(pair)].add((pair.source.number[0], pair.target.number[0]))
     torn = {
         where
-        for where, found in levels.items()
-        if all(
-            any(a > b for a, b in pairwise(other for _, other in sorted((one, sign * two) for one, two in found)))
-            for sign in (1, -1)
-        )
+        for where, found in _levels(pairs).items()
+        if not _rises(found) and not _rises({(one, -other) for one, other in found})
     }
     return [
         BlockPair(pair.source, pair.target, "order", False)
-        if pair.sure and pair.reason == "number" and _container(pair) in torn
+        if pair.sure and pair.reason == "number" and _containers(pair) in torn
         else pair
         for pair in pairs
     ]
 
 
-def _container(pair: BlockPair) -> tuple[str, str]:
-    one, other = (template(block.name).partition("{}")[0] for block in (pair.source, pair.target))
-    return one, other
+def turned_levels(pairs: Sequence[BlockPair]) -> dict[tuple[str, str], set[tuple[int, int]]]:
+    """The containers that both sides do not count alike, and which of their levels are one for sure."""
+    sure = _levels([pair for pair in pairs if pair.sure])
+    return {where: sure.get(where, set()) for where, found in _levels(pairs).items() if not _rises(found)}
+
+
+def _levels(pairs: Iterable[BlockPair]) -> dict[tuple[str, str], set[tuple[int, int]]]:
+    levels: dict[tuple[str, str], set[tuple[int, int]]] = defaultdict(set)
+    for pair in pairs:
+        if pair.source.number and pair.target.number:
+            levels[_containers(pair)].add((pair.source.number[0], pair.target.number[0]))
+    return levels
+
+
+def _rises(levels: Iterable[tuple[int, int]]) -> bool:
+    return all(one <= other for one, other in pairwise(level for _, level in sorted(levels)))
+
+
+def _containers(pair: BlockPair) -> tuple[str, str]:
+    return container(pair.source.name), container(pair.target.name)
+
+
+def container(name: str) -> str:
+    """What comes before the first number of a name.
+
+    >>> container("decoder.up.2.block.0")
+    'decoder.up.'
+    """
+    return template(name).partition("{}")[0]
 
 
 def _families(blocks: Iterable[Block]) -> dict[str, list[Block]]:
@@ -256,15 +275,20 @@ def _kinds(blocks: Sequence[Block]) -> list[tuple[Signature, ...]]:
 
 
 def _backwards(ours: list[Block], theirs: list[Block]) -> list[BlockPair]:
-    """One side counts a level from the other end: a decoder whose last stage is called its first."""
+    """One side counts a level from the other end: a decoder whose last stage is called its first.
+
+    Not sure where moving the first block to the end, or the last to the beginning, says the same.
+    """
     if len(ours) != len(theirs) or len({len(block.number) for block in ours}) != 1:
         return []
+    wanted = _kinds(theirs)
+    told = not any(_kinds([*ours[at:], *ours[:at]]) == wanted for at in range(1, len(ours)))
     for level in range(len(ours[0].number)):
         turned = sorted(
             ours, key=lambda block: (*block.number[:level], -block.number[level], *block.number[level + 1 :])
         )
-        if _kinds(turned) == _kinds(theirs):
-            return [BlockPair(a, b, "number") for a, b in zip(turned, theirs)]
+        if _kinds(turned) == wanted:
+            return [BlockPair(a, b, "number" if told else "order", told) for a, b in zip(turned, theirs)]
     return []
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fxprof.checkpoint.names import counting, is_crossed, norm_role, numbers, template, words
+from fxprof.checkpoint.pairing.blocks import container
 from fxprof.checkpoint.pairing.types import BlockType, Local, OpenClass
 
 Pairs = list[tuple[Local, Local]]
@@ -24,12 +25,16 @@ class Known:
     hints: Sequence[tuple[str, str]] = ()
     complete: bool = True  # neither side holds much that the other lacks
     paired: frozenset[str] = frozenset()  # templates of the leaf modules in paired blocks
+    turned: Mapping[tuple[str, str], set[tuple[int, int]]] = field(default_factory=dict)  # levels not counted alike
 
     def allows(self, kind: BlockType, one: Local, other: Local) -> bool:
         """Whether two may be one: outside blocks, where either side lacks much, names must mostly say the same.
 
         Nor is what has lost its block made up for by what never was in one.
         """
+        levels = self.turned.get((container(one), container(other))) if kind.whole else None
+        if levels is not None and (numbers(one)[:1] + numbers(other)[:1]) not in levels:
+            return False
         if not kind.whole or self.complete:
             return True
         lost = template(one) in self.paired, template(other) in self.paired

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fxprof.checkpoint.names import natural, template
-from fxprof.checkpoint.pairing.blocks import Block, pair_blocks
+from fxprof.checkpoint.pairing.blocks import Block, pair_blocks, turned_levels
 from fxprof.checkpoint.pairing.evidence import RULES, Known
 from fxprof.checkpoint.pairing.leaves import Leaf
 from fxprof.checkpoint.pairing.types import BlockType, Choice, OpenClass, block_types, whole_type, with_feeds
@@ -58,7 +58,8 @@ def solve(source: Sequence[Leaf], target: Sequence[Leaf], clues: Clues) -> Solut
         [leaf for leaf in target if leaf.name not in paired[1]],
     )
     kinds = [*block_types(blocks), whole_type(*rest, clues.named)]
-    known = Known(kinds, clues.hints, _complete(*rest), frozenset(template(name) for side in paired for name in side))
+    templates = frozenset(template(name) for side in paired for name in side)
+    known = Known(kinds, clues.hints, _complete(*rest), templates, turned_levels(blocks))
     for loose in (False, True):
         for kind in kinds:
             with_feeds(kind, clues.feeds)
