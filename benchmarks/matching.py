@@ -142,6 +142,9 @@ def _fill(model: nn.Module, state: Mapping[str, Tensor], plan: Plan) -> None:
 
 def _values(match: Match, state: Mapping[str, Tensor]) -> Tensor:
     parts = [state[key] for key in match.sources]
+    if match.how.startswith("qkv[") and ":" in match.how:
+        start, end = map(int, match.how[4:-1].split(":"))
+        return parts[0][start:end]
     if match.how.startswith("qkv["):
         index, count = map(int, match.how[4:-1].split("/"))
         return parts[0].chunk(count)[index]

@@ -67,6 +67,17 @@ def split_qkv(source: Tensor, index: int, parts: int) -> Tensor:
     return source.narrow(0, index * rows, rows)
 
 
+def qkv_rows(source: Tensor, start: int, end: int) -> Tensor:
+    """The rows of one of q, k and v, of which k and v are smaller where several queries share a key.
+
+    >>> qkv_rows(torch.arange(6), 4, 5)
+    tensor([4])
+    """
+    if source.ndim == 0 or not 0 <= start < end <= source.shape[0]:
+        raise CheckpointError(f"qkv[{start}:{end}] lies outside the shape {tuple(source.shape)}")
+    return source[start:end]
+
+
 def rope(source: Tensor, heads: int, to_halves: bool = True) -> Tensor:
     """Permute the rows of a rotary query or key (weight or bias) between the two layouts in use.
 

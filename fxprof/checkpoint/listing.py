@@ -15,7 +15,8 @@ from fxprof.views.text import listed, safe
 if TYPE_CHECKING:
     from fxprof.checkpoint.reading import Checkpoint
 
-_NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
+# 01 is another name than 1, and Python refuses to read thousands of digits.
+_NUMBER = re.compile(r"(?<![^.])(?:0|[1-9][0-9]{0,17})(?![^.])")
 
 
 def listing(checkpoint: Checkpoint) -> str:

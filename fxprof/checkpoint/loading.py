@@ -72,6 +72,8 @@ def load(
     Raises:
         CheckpointError: something cannot be read, matched or applied; the model is as it was.
     """
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model must be an nn.Module, got {type(model).__name__}")
     model_tensors = targets.tensors(model)
     checkpoint = read(source, trust=trust, container=container)
     if plan is None:
@@ -163,10 +165,13 @@ def _draft(
     made = {id(entry.old): entry.new for entry in draft.replacements}
     memory = {targets.memory(tensor) for tensor in targets.everything(model)} - {0}
     filled: dict[Any, tuple[Match, list[Piece]]] = {}
+    used = {name for match in plan.matches for name in match.sources}
     for match in plan.matches:
         target = model_tensors[match.target]
         target = made.get(id(target), target)
         sources = [_plain(checkpoint.tensor(name), memory) for name in match.sources]
+        for name, source in zip(match.sources, sources):
+            pieces.check_scaled(name, source, checkpoint.specs, used)
         found = _pieces(model, match, target, sources)
         before = filled.setdefault(targets.identity(target), (match, found))
         if before[0] is not match:

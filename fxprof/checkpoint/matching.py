@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from fxprof.checkpoint.names import TRACKED, Path, leaf_of
+from fxprof.checkpoint.names import TRACKED, Path, leaf_of, template
 from fxprof.checkpoint.pairing.equal import equal_leaves, shifted, without_copies
 from fxprof.checkpoint.pairing.leaves import Leaf, fuse, leaves, upright
 from fxprof.checkpoint.pairing.leftovers import reshaped_pairs
@@ -190,7 +190,8 @@ def _pair(sides: Sides, target: Target, renames: Renames, outcome: Outcome) -> N
     if renames.mode != "off":
         ours = without_copies(ours, [one for one, _ in equal])
         ours, theirs = fuse(ours, theirs), fuse(theirs, ours)
-        solution = solve(ours, theirs, _clues(target, sides, renames))
+        namesakes = frozenset(template(leaf.name) for leaf, _ in equal)
+        solution = solve(ours, theirs, replace(_clues(target, sides, renames), named=namesakes))
         for pair in solution.pairs:
             outcome.add(pair)
         left = _without(theirs, [pair.target for pair in solution.pairs])

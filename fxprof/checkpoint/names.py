@@ -11,8 +11,9 @@ Path = tuple[str, ...]
 # What wrappers put into a name, anywhere in it; they never carry meaning.
 WRAPPERS = frozenset({"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"})
 
-# Prefixes of copies that trail the trained weights; their raw siblings are preferred, and it is said.
-TRAILING = frozenset("ema ema_model model_ema teacher momentum_encoder encoder_k target_encoder key_encoder".split())
+# What a part of a model is called that trails the trained weights as their average.
+_TRAILING = frozenset("ema swa teacher momentum shadow averaged average polyak".split())
+_TRAILING_PARTS = frozenset("encoder_k key_encoder".split())
 
 TRACKED = "num_batches_tracked"
 
@@ -41,6 +42,7 @@ k: key keys wk to_k
 v: value values wv to_v
 qkv: in_proj c_attn query_key_value wqkv kqv
 reduce: squeeze conv_reduce
+vision: visual
 expand: excite expansion conv_expand
 dw: depthwise dwconv conv_dw
 pw: pointwise
@@ -62,18 +64,25 @@ _CANONICAL = {
 _FILLERS = frozenset("layer layers block blocks module model features stages stage net fn".split())
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _NUMBER = re.compile(r"\d+")
+_DIGITS = 18
 # One letter as a number: the a, b, c of a RegNet's bottleneck.
 _LETTERS = {"a": 1, "b": 2, "c": 3, "d": 4}
 
-# The first and the second norm of a transformer's block, by the phrases that libraries use for them.
+# The norms of a transformer's block, by the phrases that libraries use for them: the first, the one at a decoder's
+# cross-attention, and the last.
 _FIRST = re.compile(
-    r"(layer_?norm_?before|before_?norm|input_?layer_?norm|pre_?attention|attention\.output\.|(self_?)?(attn|attention)_(layer_?)?norm"
-    r"|sa_layer_?norm|norm_?attn|ln_?attn|before_?attn|layer_?norm_?1?_?pre$)",
+    r"(layer_?norm_?before|before_?norm|input_?layer_?norm|pre_?attention|attention\.output\."
+    r"|(self_?)?(attn|attention)_((layer_?)?norm|ln)|sa_layer_?norm|norm_?attn|ln_?attn|before_?attn|layer_?norm_?1?_?pre$)",
+    re.IGNORECASE,
+)
+_CROSS = re.compile(
+    r"((cross|encoder|enc_?dec|encoder_decoder)_?(attn|attention)_?((layer_?)?norm|ln)|ca_layer_?norm"
+    r"|(norm|ln)_?cross)",
     re.IGNORECASE,
 )
 _SECOND = re.compile(
-    r"(layer_?norm_?after|after_?norm|post_?attention|(ffn|mlp|ff|feed_?forward)_(layer_?)?norm|final_layer_?norm|^output\."
-    r"|output_layer_?norm|norm_?(ffn|mlp)|ln_?(mlp|ffn)|before_?mlp)",
+    r"(layer_?norm_?after|after_?norm|post_?attention|(ffn|mlp|ff|feed_?forward)_((layer_?)?norm|ln)|final_layer_?norm"
+    r"|^output\.|output_layer_?norm|norm_?(ffn|mlp)|ln_?(mlp|ffn)|before_?mlp)",
     re.IGNORECASE,
 )
 # The three norms of an inverted bottleneck.
@@ -102,6 +111,19 @@ def unwrapped(path: Path) -> Path:
     return (*kept, path[-1])
 
 
+def is_trailing(prefix: Path) -> bool:
+    """Whether a prefix is that of a copy which trails the trained weights; raw siblings are preferred, and it is said.
+
+    >>> is_trailing(("net_ema",)), is_trailing(("target_network", "net")), is_trailing(("target",))
+    (True, True, False)
+    """
+    for token in prefix:
+        parts = {part.lower() for part in _WORDS.findall(token)}
+        if parts & _TRAILING or token in _TRAILING_PARTS or ("target" in parts and len(parts) > 1):
+            return True
+    return False
+
+
 def leaf_of(path: Path, siblings: Iterable[str] = ()) -> tuple[Path, str]:
     """Split into the path of the leaf module and the canonical name of its tensor.
 
@@ -122,6 +144,15 @@ def leaf_of(path: Path, siblings: Iterable[str] = ()) -> tuple[Path, str]:
     return path, ""
 
 
+def number(digits: str) -> int:
+    """The value of digits; what is too long to count anything is cut, as Python refuses to read thousands of them.
+
+    >>> number("12"), number("9" * 5000) == number("9" * 6000)
+    (12, True)
+    """
+    return int(digits[:_DIGITS])
+
+
 @lru_cache(maxsize=65536)
 def numbers(text: str) -> tuple[int, ...]:
     """All numbers of a name, single letters a to d of a dotted name included.
@@ -134,7 +165,7 @@ def numbers(text: str) -> tuple[int, ...]:
         if token in _LETTERS:
             found.append(_LETTERS[token])
         else:
-            found += [int(digits) for digits in _NUMBER.findall(token)]
+            found += [number(digits) for digits in _NUMBER.findall(token)]
     return tuple(found)
 
 
@@ -165,7 +196,7 @@ def natural(text: str) -> tuple[tuple[int, int, str], ...]:
     ['l.9', 'l.10']
     """
     parts = re.split(r"(\d+)", text)
-    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part)
+    return tuple((0, number(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part)
 
 
 @lru_cache(maxsize=65536)
@@ -191,12 +222,23 @@ def words(text: str) -> frozenset[str]:
     return telling or frozenset(found)
 
 
+def is_crossed(local: str) -> bool:
+    """Whether a norm stands at the cross-attention, which only a decoder has.
+
+    >>> is_crossed("norm_cross_attn"), is_crossed("norm2")
+    (True, False)
+    """
+    return _NORM.search(local) is not None and _CROSS.search(local) is not None
+
+
 @lru_cache(maxsize=65536)
 def norm_role(local: str) -> int | None:
     """The place of a norm in its block, where its name says it without a number.
 
     >>> norm_role("layernorm_before"), norm_role("output.LayerNorm"), norm_role("norm")
-    (0, 1, None)
+    (0, 2, None)
+    >>> norm_role("encoder_attn_layer_norm"), norm_role("cross_attn_ln"), norm_role("mlp_ln")
+    (1, 1, 2)
     >>> norm_role("expand_1x1.normalization"), norm_role("conv_3x3.normalization")
     (0, 1)
     """
@@ -207,5 +249,7 @@ def norm_role(local: str) -> int | None:
             return place
     # post_attention_layernorm names attention, and is the second.
     if _SECOND.search(local):
+        return 2
+    if _CROSS.search(local):
         return 1
     return 0 if _FIRST.search(local) else None

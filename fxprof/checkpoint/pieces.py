@@ -7,17 +7,20 @@ between views of both sides, so a fused matrix is filled from its three sources 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 
 from fxprof.checkpoint import adapt, targets
+from fxprof.checkpoint.names import number
 from fxprof.checkpoint.plan import Match
 from fxprof.errors import CheckpointError
 
 _BLOCK = re.compile(r"qkv\[(\d+)/(\d+)\]")
+_ROWS = re.compile(r"qkv\[(\d+):(\d+)\]")
 # Their values are computed, not moved: what belongs to the old values (an optimizer's moments) does not follow.
 COMPUTED = ("first-conv", "head-rows", "pos-embed")
 
@@ -66,6 +69,8 @@ def adapted(match: Match, target: Tensor, sources: Sequence[Tensor], model: nn.M
     source = sources[0]
     if block := _BLOCK.fullmatch(how):
         return adapt.split_qkv(source, int(block[1]), int(block[2]))
+    if rows := _ROWS.fullmatch(how):
+        return adapt.qkv_rows(source, number(rows[1]), number(rows[2]))
     if how == "head-rows":
         if targets.is_sharded(target):
             raise CheckpointError("head-rows cannot keep the rows of a sharded tensor")
@@ -158,6 +163,37 @@ def check_dtypes(match: Match, target: Tensor, sources: Sequence[Tensor]) -> Non
                 f"{dtype_name(target.dtype)} in the model: {kind(source.dtype)} numbers are not made "
                 f"{kind(target.dtype)} ones; leave it out with exclude="
             )
+        if not _converts(source.dtype, target.dtype):
+            raise CheckpointError(
+                f"{name!r} is {dtype_name(source.dtype)} in the checkpoint, which torch cannot make "
+                f"{dtype_name(target.dtype)}, as {match.target!r} is: convert it before saving, "
+                "or leave it out with exclude="
+            )
+
+
+def check_scaled(name: str, tensor: Tensor, beside: Container[str], used: Container[str]) -> None:
+    """Refuse 8-bit floats whose scale lies beside them and has no place in the model: they are quantized."""
+    if not tensor.is_floating_point() or tensor.dtype.itemsize > 1:
+        return
+    owner, _, last = name.rpartition(".")
+    dot = f"{owner}." if owner else ""
+    names = (f"{name}_scale", f"{name}_scale_inv", f"{dot}scale_{last}", f"{dot}scale", f"{dot}{last}_scales")
+    scale = next((other for other in names if other in beside and other not in used), None)
+    if scale is not None:
+        raise CheckpointError(
+            f"{name!r} in the checkpoint is {dtype_name(tensor.dtype)} and its scale is {scale!r}, for which the model "
+            "has no place: dequantize it before saving, or leave it out with exclude="
+        )
+
+
+@lru_cache(maxsize=256)
+def _converts(source: torch.dtype, target: torch.dtype) -> bool:
+    """Whether torch copies the one dtype into the other: not what packs several numbers into a byte."""
+    try:
+        torch.empty(1, dtype=target).copy_(torch.empty(1, dtype=source))
+    except (NotImplementedError, RuntimeError):
+        return False
+    return True
 
 
 def kind(dtype: torch.dtype) -> str:

@@ -23,6 +23,7 @@ class Match:
 
     * "qkv": the sources' rows (q, k, v in this order) are concatenated;
     * "qkv[1/3]": the target is block 1 (from 0) of 3 equal blocks of the source's rows;
+    * "qkv[32:48]": the target is these rows of the source, as k and v are smaller than q;
     * "reshape": the same elements in the same order under another shape;
     * "transpose": the 2-D source is transposed;
     * "first-conv", "head-rows", "pos-embed", "rope": see ``adapt=``.

@@ -146,6 +146,8 @@ def read(source: Any, trust: bool = False, container: str | None = None) -> Chec
         return Checkpoint(MemoryStore(plain(tree, trust)), None, container)
     if not isinstance(source, str | os.PathLike):
         raise InputError(f"a checkpoint must be a path, a URL, or names with tensors, got {type(source).__name__}")
+    if source == "":
+        raise InputError("a checkpoint must be a path, a URL, or names with tensors, got an empty text")
     if isinstance(source, str) and is_url(source):
         return _read_url(source, trust, container)
     path = Path(source).expanduser()

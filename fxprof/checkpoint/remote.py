@@ -46,7 +46,10 @@ def fetch(url: str, folder: str | os.PathLike[str] | None = None, again: bool = 
         InputError: The URL or the folder cannot be used.
         CheckpointError: The download failed, or its content does not have the hash in its name.
     """
-    parts = urllib.parse.urlsplit(url)
+    try:
+        parts = urllib.parse.urlsplit(url)
+    except ValueError as err:
+        raise InputError(f"a URL must name a host and a file, got {url!r}: {err}") from err
     if parts.scheme == "file":
         return Path(urllib.request.url2pathname(parts.path)), False
     name = file_name(url)

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from fxprof.checkpoint import targets
 from fxprof.errors import CheckpointError, InputError
@@ -37,7 +38,7 @@ def save(model: nn.Module | Mapping[str, Any], path: str | os.PathLike[str], **e
         CheckpointError: something cannot be written in this format, or the file cannot be written.
     """
     path = check_path(path)
-    state = _gathered(_unwrapped(model).state_dict() if isinstance(model, nn.Module) else model)
+    state = _gathered(_checked(_unwrapped(model).state_dict() if isinstance(model, nn.Module) else model))
     if state is None:  # another process writes
         return
     if path.suffix == ".safetensors":
@@ -54,9 +55,29 @@ def check_path(path: str | os.PathLike[str]) -> Path:
     path = Path(path)
     if path.suffix not in SUFFIXES:
         raise InputError(f"the file to write must end in {', '.join(SUFFIXES)}, got {str(path)!r}")
-    if path.is_dir() or not path.absolute().parent.is_dir():
-        raise InputError(f"cannot write {str(path)!r}: {'it is a folder' if path.is_dir() else 'no such folder'}")
+    try:
+        # A pipe or a device would be replaced by a file.
+        what = "" if path.is_file() else "it is no regular file" if path.exists() else ""
+        what = "it is a folder" if path.is_dir() else what
+        what = what or ("" if path.absolute().parent.is_dir() else "no such folder")
+        path.resolve()
+    except (OSError, ValueError, RuntimeError) as err:  # too long, a zero byte in it, links in a circle
+        what = getattr(err, "strerror", None) or str(err)
+    if what:
+        raise InputError(f"cannot write {str(path)!r}: {what}")
     return path
+
+
+def _checked(state: Any) -> Mapping[str, Any]:
+    """Refuse what is no state_dict, and what has no values to write."""
+    if not isinstance(state, Mapping):
+        raise InputError(f"what to save must be a module or a mapping of names to tensors, got {type(state).__name__}")
+    for name, value in state.items():
+        if isinstance(value, UninitializedParameter | UninitializedBuffer):
+            raise CheckpointError(f"{name!r} has no shape before the first forward: run the model once, then save")
+        if isinstance(value, Tensor) and value.is_meta:
+            raise CheckpointError(f"{name!r} is on the meta device and has no values to save")
+    return state
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:
@@ -98,6 +119,8 @@ def _for_safetensors(state: Mapping[str, Any], extras: Mapping[str, Any]) -> tup
     tensors: dict[str, Tensor] = {}
     first: dict[Any, str] = {}
     for name, value in state.items():
+        if not isinstance(name, str):
+            raise CheckpointError(f"safetensors needs texts as names, and {name!r} is {type(name).__name__}: use .pt")
         if not isinstance(value, Tensor):
             raise CheckpointError(f"safetensors holds tensors only, and {name!r} is {type(value).__name__}: use .pt")
         _check_dense(name, value)
@@ -147,6 +170,8 @@ def _write_safetensors(tensors: dict[str, Tensor], path: Path, metadata: dict[st
 
     try:
         save_file(tensors, path, metadata)
+    except KeyError as err:  # its table of dtypes
+        raise CheckpointError(f"safetensors has no dtype for {err}: use .pt") from err
     except (SafetensorError, ValueError) as err:
         raise CheckpointError(f"safetensors cannot hold these tensors: {err}") from err
 
@@ -160,7 +185,8 @@ def replace(path: Path, write: Callable[[Path], Any]) -> None:
     beside = None
     try:
         mode = _mode(target)
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+        # A name may be as long as the system allows: the temporary one must not be longer.
+        handle, name = tempfile.mkstemp(prefix=f".{target.name[:40]}.", suffix=".tmp", dir=target.parent)
         os.close(handle)
         beside = Path(name)
         write(beside)

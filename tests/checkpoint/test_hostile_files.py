@@ -79,6 +79,18 @@ def zipped(change: Callable[[str, bytes], list[tuple[str, bytes, int]]]) -> Call
     return lambda folder: files.rezip(files.write_zip({"w": torch.zeros(1 << 16)}, folder), change)
 
 
+def archive(*names: str) -> Callable[[Path], Path]:
+    """A zip archive of someone else's."""
+
+    def write(folder: Path) -> Path:
+        with zipfile.ZipFile(folder / "net.zip", "w") as out:
+            for name in names:
+                out.writestr(name, b"content")
+        return folder / "net.zip"
+
+    return write
+
+
 def index(weights: object) -> Callable[[Path], Path]:
     """An index over two good shards, with another map."""
 
@@ -139,6 +151,15 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "pointer as safetensors": (content(POINTER, "a.safetensors"), "git-lfs pointer"),
     "noise": (content(b"\0\1\2\3" * 50), "must be a checkpoint .*but it begins with"),
     "gzip": (content(b"\x1f\x8b\x08 and so on"), "gzip-compressed; unpack it first"),
+    "zstd": (content(b"\x28\xb5\x2f\xfd and so on"), "zstd-compressed; unpack it first"),
+    "flax": (content(b"\x82\xa6params\x81", "flax_model.msgpack"), "it is a Flax file"),
+    "onnx": (content(b"\x08\x07\x12\x07pytorch", "net.onnx"), "it is an ONNX model"),
+    "tensorflow": (content(b"\x08\x01\x12\xff", "saved_model.pb"), "it is a TensorFlow graph"),
+    "tensorflow, data": (content(b"\x08\x01", "model.ckpt.data-00000-of-00001"), "it is a TensorFlow checkpoint"),
+    "keras": (archive("config.json", "model.weights.h5"), "it is a Keras model"),
+    "torch.export": (archive("net/archive_format", "net/models/model.json"), "it is a program of torch.export"),
+    "numpy": (archive("w.npy"), "it is a NumPy archive"),
+    "zipped": (archive("net/best.pth"), "it is a zip archive around best.pth; unpack it first"),
     "other pickle": (lambda f: files.pickled({"a": 1}, f / "a.pkl"), "must be written by torch.save"),
     "json": (content(b'{"a": 1}', "a.json"), "must be an index: its 'weight_map'"),
     "json as torch": (content(b'{"a": 1}'), "but it is JSON; an index is named"),
@@ -243,6 +264,17 @@ def test_nothing_there(tmp_path: Path) -> None:
         read(tmp_path)
     with pytest.raises(InputError, match="must be a path, a URL, or names with tensors, got int"):
         read(3)
+    with pytest.raises(InputError, match="got an empty text"):
+        read("")
+    with pytest.raises(InputError, match=r"must be there to be read, but .* cannot be: File name too long"):
+        read(tmp_path / f"{'n' * 300}.pth")
+
+
+def test_shards_without_their_index(tmp_path: Path) -> None:
+    """No one file of a folder of shards is the checkpoint."""
+    files.write_shards(files.tensors(), tmp_path).unlink()
+    with pytest.raises(InputError, match=r"index of its shards.*model-00001-of-00002.safetensors and 1 more only"):
+        read(tmp_path)
 
 
 def test_method_in_a_mapping_is_explained() -> None:

@@ -55,6 +55,32 @@ def test_quantized_values_are_refused() -> None:
     assert unchanged(model, before)
 
 
+@pytest.mark.parametrize("scale", ["fc.weight_scale_inv", "fc.weight_scale", "fc.scale_weight", "fc.scale"])
+def test_scaled_floats_are_refused(scale: str) -> None:
+    """An 8-bit weight with its scale beside it is quantized: cast alone, its values would be wrong."""
+    model = made(Net)
+    before = snapshot(model)
+    eight = made(Net, seed=1).fc.weight.detach().to(torch.float8_e4m3fn)
+    with pytest.raises(
+        CheckpointError, match=f"'fc.weight' .* is float8_e4m3fn and its scale is '{scale}'.*dequantize"
+    ):
+        load(model, {**edited(fc__weight=eight), scale: torch.ones(1, 1)})
+    assert unchanged(model, before)
+    load(model, edited(fc__weight=eight))
+    assert torch.equal(model.fc.weight, eight.float())
+
+
+@pytest.mark.skipif(not hasattr(torch, "float4_e2m1fn_x2"), reason="torch has no such dtype")
+def test_packed_floats_are_refused() -> None:
+    """Two numbers in a byte are no number of the model's."""
+    packed = torch.zeros(5, 6, dtype=torch.uint8).view(torch.float4_e2m1fn_x2)
+    model = made(Net)
+    before = snapshot(model)
+    with pytest.raises(CheckpointError, match=r"float4_e2m1fn_x2 .* torch cannot make float32, as 'fc.weight' is"):
+        load(model, edited(fc__weight=packed))
+    assert unchanged(model, before)
+
+
 def test_lossless_integers() -> None:
     """Integers go where they fit, and are refused where they do not."""
     model: Any = nn.Module()
@@ -182,6 +208,13 @@ def test_targets_that_cannot_be_written() -> None:
     model._flat_param = nn.Parameter(torch.zeros(5))
     with pytest.raises(CheckpointError, match="FullyShardedDataParallel"):
         load(model, {"w": torch.ones(5)})
+
+
+@pytest.mark.parametrize("model", [None, Net, {"a": 1}])
+def test_only_a_module_is_loaded_into(model: Any) -> None:
+    """A class, or nothing, is named."""
+    with pytest.raises(InputError, match=r"model must be an nn\.Module, got "):
+        load(model, made(Net).state_dict())
 
 
 def test_strict_names_everything() -> None:

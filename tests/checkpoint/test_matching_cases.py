@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from torch import nn
@@ -371,6 +373,273 @@ def test_a_student_is_preferred_to_its_teacher_and_it_is_said():
     assert found(plan) == {name: f"student.{name}" for name in model}
     assert any("teacher" in note for note in plan.notes)
     assert found(plan_of(source, model, prefix="teacher.")) == {name: f"teacher.{name}" for name in model}
+
+
+@pytest.mark.parametrize(
+    ("raw", "copy"),
+    [
+        ("module.encoder_q.", "module.encoder_k."), ("online_network.", "target_network."), ("net.", "net_ema."),
+        ("backbone.", "backbone_momentum."), ("", "ema."), ("model.", "ema_model.module."),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("lost", ["", "b1", "b3.1"])
+def test_a_trailing_copy_fills_no_gaps(raw, copy, lost):
+    """Weights that lack a layer, of which a trailing copy holds more: still the weights, and nothing of the copy."""
+    model = {
+        key: shape
+        for stage in range(4)
+        for at in (f"b{stage}.0", f"b{stage}.1")
+        for key, shape in {**linear(f"{at}.fc", 4 + stage), **norm(f"{at}.ln", 4 + stage)}.items()
+    }
+    kept = {f"{raw}{name}": shape for name, shape in model.items() if not (lost and name.startswith(lost))}
+
+    plan = plan_of({**{f"{copy}{name}": shape for name, shape in model.items()}, **kept}, model)
+
+    wanted = {name: raw + name for name in model if raw + name in kept}
+    assert found(plan) == wanted
+    assert set(plan.missing_keys) == set(model) - set(wanted)
+
+
+def test_between_two_towers_of_equal_rank_nothing_is_likelier():
+    """Both are named, and no half of each is offered."""
+    model = {**linear("a", 4), **norm("b")}
+    plan = plan_of({f"{who}.{name}": shape for who in ("left", "right") for name, shape in model.items()}, model)
+
+    assert not found(plan)
+    assert any("'left', 'right'" in note for note in plan.notes)
+    assert not any("best" in note for note in plan.notes)
+
+
+def test_a_lost_layer_is_not_made_up_for_by_one_of_another_name():
+    """Everything else is called the same on both sides: what the file holds beside is something else."""
+    model = layers(
+        3, lambda n: {**linear(f"layer.{n}.key", 4), **linear(f"layer.{n}.query", 4), **linear(f"layer.{n}.up", 8)}
+    )
+    source = {**model, **linear("pooler.dense", 4)}
+    for name in linear("layer.1.key", 4):
+        source.pop(name)
+
+    plan = plan_of(source, model)
+
+    assert set(plan.missing_keys) == set(linear("layer.1.key", 4))
+    assert set(plan.unexpected_keys) == set(linear("pooler.dense", 4))
+
+
+def test_a_lost_layer_is_not_made_up_for_by_a_decoders():
+    """A block of the decoder holds the one shape that is missing."""
+    model = layers(3, lambda n: {f"layer{n}.0.conv{c}.weight": (8 + n, 8 + n, 3, 3) for c in (1, 2)})
+    beside = {"decoder.blocks.1.conv2.0.weight": (9, 9, 3, 3), **norm("decoder.blocks.1.conv2.1", 9)}
+    source = {f"encoder.{name}": shape for name, shape in model.items()} | beside
+    source.pop("encoder.layer1.0.conv2.weight")
+
+    plan = plan_of(source, model, rename="best")
+
+    assert plan.missing_keys == ("layer1.0.conv2.weight",)
+    assert set(plan.unexpected_keys) == set(beside)
+
+
+def stage(name, width, more):
+    """Two residual blocks of a decoder's level, and what enlarges it."""
+    blocks = layers(2, lambda n: {**norm(f"{name[0]}.{n}.norm", width), **linear(f"{name[0]}.{n}.conv", width, width)})
+    return blocks | ({f"{name[1]}.weight": (width, width, 3, 3)} if more else {})
+
+
+@pytest.mark.parametrize("widths", [(4, 8, 16, 16), (4, 8, 8)])
+def test_a_decoder_counted_from_the_other_end(widths):
+    """Its levels' widths say so, for those of equal width too, unless one level moved explains them as well."""
+    last = len(widths) - 1
+    source, model, wanted = {}, {}, {}
+    for n, width in enumerate(widths):
+        source |= stage((f"up.{n}.block", f"up.{n}.grow"), width, n > 0)
+        model |= stage((f"ups.{last - n}.resnets", f"ups.{last - n}.upsamplers.0.conv"), width, n > 0)
+    for name in model:
+        key = name.replace("ups.", "up.").replace("resnets", "block").replace("upsamplers.0.conv", "grow")
+        wanted[name] = re.sub(r"up\.(\d)", lambda level: f"up.{last - int(level[1])}", key)
+    lost = "up.0.block.1.conv.weight"
+
+    sure = found(plan_of(source, model))
+    damaged = found(plan_of({key: shape for key, shape in source.items() if key != lost}, model))
+
+    assert sure == wanted if len(set(widths)) > 2 else sure.items() <= wanted.items()
+    assert damaged.items() <= wanted.items() and lost not in damaged.values()
+
+
+def test_a_part_that_happens_to_fit_better_is_not_sure():
+    """Half of a copy of the encoder lacks what the model keeps elsewhere, and so looks more alike."""
+    source = layers(
+        4,
+        lambda n: {
+            **linear(f"stages.{n}.embed.proj", 8 + n, 2), **norm(f"stages.{n}.embed.norm", 8 + n),
+            **linear(f"stages.{n}.blocks.0.fc1", 8 + n), **linear(f"stages.{n}.blocks.0.fc2", 9 + n),
+            **norm(f"stages.{n}.norm", 8 + n),
+        },
+    )  # fmt: skip
+    copy = {f"neck.{name}": shape for name, shape in list(source.items())[:16]}
+    model = layers(
+        4,
+        lambda n: {
+            **linear(f"embed{n + 1}.proj", 8 + n, 2), **norm(f"embed{n + 1}.norm", 8 + n),
+            **linear(f"block{n + 1}.0.fc1", 8 + n), **linear(f"block{n + 1}.0.fc2", 9 + n),
+            **norm(f"norm{n + 1}", 8 + n),
+        },
+    )  # fmt: skip
+
+    plan = plan_of({**copy, **source}, model)
+
+    assert not any(key.startswith("neck") for key in found(plan).values())
+
+
+def test_a_row_that_the_other_side_names_in_part():
+    """layers.0 of three is not the layers.0 between a first and a last one."""
+    source = {
+        **linear("trunk.fc", 8),
+        **linear("mlp.layers.0", 4),
+        **linear("mlp.layers.1", 4),
+        **linear("mlp.layers.2", 3),
+    }
+    model = {
+        **linear("trunk.fc", 8),
+        **linear("mlp.proj_in", 4),
+        **linear("mlp.proj_out", 3),
+        **linear("mlp.layers.0", 4),
+    }
+
+    plan, other = plan_of(source, model), plan_of(model, source)
+
+    assert found(plan) == {name: name for name in linear("trunk.fc", 8)} | {
+        f"mlp.proj_out.{leaf}": f"mlp.layers.2.{leaf}" for leaf in ("weight", "bias")
+    }
+    assert set(plan.ambiguous["mlp.layers.0.weight"]) == {"mlp.layers.0.weight", "mlp.layers.1.weight"}
+    assert "mlp.layers.0.weight" not in found(other)
+
+
+def test_a_name_that_is_the_same_to_the_letter():
+    """One letter tells the two tables apart, in any order."""
+
+    def make(block, attention, tables):
+        return layers(
+            3, lambda n: {f"{block}.{n}.{attention}.{t}": (7, 4) for t in tables} | linear(f"{block}.{n}.a", 4)
+        )
+
+    plan = plan_of(
+        make("blocks", "attn", ("rel_pos_h", "rel_pos_w")), make("layers", "attention", ("rel_pos_w", "rel_pos_h"))
+    )
+
+    assert found(plan)["layers.1.attention.rel_pos_h"] == "blocks.1.attn.rel_pos_h"
+    assert not plan.ambiguous
+
+
+@pytest.mark.parametrize("crossed", [False, True])
+def test_norms_of_a_decoder_by_what_they_stand_beside(crossed):
+    """The first, the one at the cross-attention, the last: by number, or by the words of two libraries."""
+    ways = [
+        ("blocks.{}.attn_ln", "blocks.{}.cross_attn_ln", "blocks.{}.mlp_ln"),
+        ("layers.{}.self_attn_layer_norm", "layers.{}.encoder_attn_layer_norm", "layers.{}.final_layer_norm"),
+        ("rows.{}.norm1", "rows.{}.norm2", "rows.{}.norm3"),
+    ]
+    kept = [way if crossed else (way[0], way[2].replace("norm3", "norm2")) for way in ways]
+
+    def make(way):
+        body = layers(2, lambda n: {key: shape for name in sorted(way) for key, shape in norm(name.format(n)).items()})
+        return {**body, **linear("head", 3), **layers(2, lambda n: linear(f"{way[0].split('.')[0]}.{n}.fc", 8))}
+
+    for one in kept:
+        for other in kept:
+            wanted = {there.format(1): here.format(1) for here, there in zip(one, other)}
+            sure = found(plan_of(dict(sorted(make(one).items())), make(other)))
+            assert {name: sure[f"{name}.weight"].removesuffix(".weight") for name in wanted} == wanted
+
+
+def test_one_norm_more_in_every_block():
+    """The norm at a cross-attention that only the model has hides neither the blocks nor the other two."""
+
+    def there(n):
+        at = f"body.layers.{n}"
+        return {
+            **norm(f"{at}.layernorm_after"), **norm(f"{at}.layernorm_before"), **linear(f"{at}.attention.out", 4),
+            **linear(f"{at}.intermediate.dense", 8), **linear(f"{at}.output.dense", 4, 8),
+        }  # fmt: skip
+
+    def here(n):
+        at = f"blocks.{n}"
+        return {
+            **linear(f"{at}.mlp.linear1", 8), **linear(f"{at}.mlp.linear2", 4, 8), **norm(f"{at}.norm1"),
+            **linear(f"{at}.attn.proj", 4), **norm(f"{at}.norm2"), **norm(f"{at}.norm_cross_attn"),
+        }  # fmt: skip
+
+    plan = plan_of(layers(3, there), layers(3, here))
+
+    sure = found(plan)
+    assert sure["blocks.1.norm1.weight"] == "body.layers.1.layernorm_before.weight"
+    assert sure["blocks.2.norm2.weight"] == "body.layers.2.layernorm_after.weight"
+    assert sure["blocks.2.mlp.linear1.weight"] == "body.layers.2.intermediate.dense.weight"
+    assert set(plan.missing_keys) == {key for n in range(3) for key in norm(f"blocks.{n}.norm_cross_attn")}
+    assert not plan.unexpected_keys
+
+
+def test_an_mlp_as_wide_as_q_k_and_v_together():
+    """One layer of it is lost: it is not made of the attention's three, which the model has too."""
+
+    def make(at, names):
+        return layers(3, lambda n: {f"{at}.{n}.{x}.weight": (4, 4) if "att" in x else (12, 4) for x in names})
+
+    source = make("layers", ("attention.wq", "attention.wk", "attention.wv", "feed.w3"))
+    model = make("model.layers", ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "mlp.up_proj"))
+    source.pop("layers.1.feed.w3.weight")
+
+    sure = found(plan_of(source, model))
+
+    assert not any(isinstance(key, tuple) for key in sure.values())
+
+
+def test_norms_before_and_after_a_tower():
+    """visual.ln_pre is vision_model.pre_layernorm, in the order of a sorted file too."""
+    one = {**norm("visual.ln_post"), **norm("visual.ln_pre"), **linear("visual.proj", 3), "scale": ()}
+    other = {
+        **norm("vision_model.pre_layrnorm"),
+        **norm("vision_model.post_layernorm"),
+        **linear("vision_projection", 3),
+    }
+
+    assert found(plan_of(one, other))["vision_model.pre_layrnorm.weight"] == "visual.ln_pre.weight"
+
+
+def test_a_transposition_that_was_asked_for_is_not_suggested():
+    """The hint is for who did not pass it."""
+    source = layers(2, lambda n: {f"h.{n}.fc.weight": (4, 8), f"h.{n}.fc.bias": (8,), **norm(f"h.{n}.ln")})
+    model = layers(2, lambda n: {**linear(f"h.{n}.fc", 8), **norm(f"h.{n}.ln")})
+
+    assert any("adapt='transpose'" in note for note in plan_of(source, model).notes)
+    assert not plan_of(source, model, adapt="transpose").notes
+
+
+def test_grouped_queries_are_split_by_their_rows():
+    """Fewer keys and values than queries: the fused rows are theirs in turn, both ways."""
+    one = layers(2, lambda n: {f"l.{n}.attn.qkv_proj.weight": (8, 4), **linear(f"l.{n}.fc", 6)})
+    other = layers(
+        2, lambda n: {f"l.{n}.attn.{x}_proj.weight": (4 if x == "q" else 2, 4) for x in "qkv"} | linear(f"l.{n}.fc", 6)
+    )
+
+    split, joined = plan_of(one, other), plan_of(other, one)
+
+    assert [entry.how for entry in split.matches if ".1.attn" in entry.target] == ["qkv[0:4]", "qkv[4:6]", "qkv[6:8]"]
+    assert found(joined)["l.1.attn.qkv_proj.weight"] == tuple(f"l.1.attn.{x}_proj.weight" for x in "qkv")
+    assert not (split.missing_keys or split.unexpected_keys or joined.missing_keys or joined.unexpected_keys)
+
+
+def test_a_linear_layer_over_patches_is_not_sure():
+    """Its pixels may come channels first or last; a classifier's features come channels first."""
+    body = layers(2, lambda n: linear(f"blocks.{n}.fc", 8))
+    linear_patch, kernel_patch = (
+        linear("embed.proj", 8, 12),
+        {"embed.proj.weight": (8, 3, 2, 2), "embed.proj.bias": (8,)},
+    )
+    plan = plan_of({**linear_patch, **body}, {**kernel_patch, **body})
+
+    assert "embed.proj.weight" not in found(plan)
+    assert any("order their pixels otherwise" in note for note in plan.notes)
+    wide = {"fc1.weight": (8, 16, 2, 2), "fc1.bias": (8,), **body}
+    assert found(plan_of({**linear("fc1", 8, 64), **body}, wide))["fc1.weight"] == "fc1.weight"
 
 
 def test_stages_of_equal_width_are_matched_by_their_numbers():

@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 
 from fxprof.checkpoint import reading
 from fxprof.checkpoint.formats.mapped import MappedFile
+from fxprof.checkpoint.matching import match_names
+from fxprof.checkpoint.plan import Target
 from fxprof.checkpoint.reading import read
 from fxprof.errors import CheckpointError, InputError
 from tests.checkpoint import files
@@ -282,6 +284,33 @@ def test_listing_groups_numbered_blocks(tmp_path: Path) -> None:
     assert "other tensors, with container=: ema (24)" in text and "also in it: epoch" in text
     data = json.loads(json.dumps(checkpoint.to_dict()))
     assert data["tensors"]["3.bias"] == {"shape": [4], "dtype": "float32"} and data["elements"] == 240
+
+
+def test_numbers_in_names_may_be_of_any_length() -> None:
+    """Thousands of digits, leading zeros and digits of other scripts are listed as they are, and matched."""
+    names = [f"layer.{number}.w" for number in ("1", "01", "9" * 5000, "9" * 5001, "\u0663")]
+    values = {name: torch.ones(2) for name in names}
+    assert all(name in str(read(values)) for name in names)
+    plan = match_names(dict.fromkeys(names, (2,)), Target(dict.fromkeys([*names, "other.0.w"], (2,))))
+    assert {found.target: found.source for found in plan.matches} == {name: name for name in names}
+
+
+@pytest.mark.filterwarnings("ignore:.*not writable:UserWarning")
+def test_arrays_of_any_layout_become_tensors() -> None:
+    """Without axes, in the other byte order, backwards; a NumPy scalar and texts are none."""
+    table = torch.arange(6.0).reshape(2, 3).numpy()
+    given = {
+        "none": table.sum(keepdims=True).reshape(()),
+        "swapped": table.astype(">f8"),
+        "back": table[::-1],
+        "n": table[0, 1],
+    }
+    checkpoint = read({**given, "texts": table.astype(str)})
+    assert {name: tuple(spec.shape) for name, spec in checkpoint.specs.items()} == {
+        "none": (), "swapped": (2, 3), "back": (2, 3)
+    }  # fmt: skip
+    assert checkpoint.tensor("none") == 15 and checkpoint.tensor("swapped").sum() == 15
+    assert checkpoint.tensor("back")[0].tolist() == [3, 4, 5]
 
 
 @given(st.dictionaries(st.text(max_size=20), st.lists(st.integers(0, 4), max_size=3), min_size=1, max_size=8))

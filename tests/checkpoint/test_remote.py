@@ -190,6 +190,12 @@ def test_url_without_a_name(url: str) -> None:
         remote.file_name(url)
 
 
+def test_url_with_a_broken_address() -> None:
+    """What no address can be made of is refused as a URL."""
+    with pytest.raises(InputError, match=r"a URL must name a host and a file, got .*IPv6"):
+        remote.fetch("http://[::1/net.pth")
+
+
 def test_folder_that_cannot_be_written(web: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file where the folder should be, and a folder without permission, are named."""
     (tmp_path / "file").write_text("x")

@@ -98,7 +98,13 @@ def test_wrappers_leave_no_prefix(tmp_path: Path) -> None:
         (made(Net), "f.safetensors", {"best": float("nan")}, "'best' .float. would not come back"),
         (made(Net), "f.safetensors", {"sizes": (1, 2)}, "'sizes' .tuple. would not come back"),
         ({"a": 3}, "f.safetensors", {}, "'a' is int"),
-        ({"a": torch.zeros(2, device="meta")}, "f.safetensors", {}, "dense tensors with values only, and 'a' is none"),
+        ({"a": torch.zeros(2, device="meta")}, "f.safetensors", {}, "'a' is on the meta device and has no values"),
+        (nn.Linear(2, 2, device="meta"), "f.pth", {}, "'weight' is on the meta device and has no values"),
+        (nn.LazyLinear(2), "f.pth", {}, "'weight' has no shape before the first forward"),
+        (3, "f.pth", {}, "must be a module or a mapping of names to tensors, got int"),
+        ({1: torch.zeros(1)}, "f.safetensors", {}, "needs texts as names, and 1 is int"),
+        ({"a": torch.zeros(1).to_sparse()}, "f.safetensors", {}, "dense tensors with values only, and 'a' is none"),
+        ({"a": torch.zeros(1, dtype=torch.complex128)}, "f.safetensors", {}, "no dtype for torch.complex128"),
         (made(Tied), "f.safetensors", {"out.weight": 1}, "has the name of a tensor"),
         ({"a": lambda: 0}, "f.pth", {}, "torch cannot write this: "),
     ],
@@ -113,6 +119,22 @@ def test_refusals(what: Any, name: str, extras: dict[str, Any], message: str, tm
     assert "\n" not in str(info.value)
     assert [path.name for path in tmp_path.iterdir()] == ([name] if target.parent.is_dir() else [])
     assert not target.exists() or target.read_bytes() == b"old"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes")
+def test_paths_that_cannot_be_written(tmp_path: Path) -> None:
+    """A pipe, which would be replaced; links in a circle; names too long or with a zero; the longest one is fine."""
+    os.mkfifo(tmp_path / "pipe.pth")
+    (tmp_path / "circle.pth").symlink_to(tmp_path / "circle.pth")
+    for name, message in {
+        "pipe.pth": "it is no regular file", "circle.pth": "[Ss]ymlink loop|symbolic links", "a\0.pth": "null byte",
+        f"{'n' * 300}.pth": "too long",
+    }.items():  # fmt: skip
+        with pytest.raises(InputError, match=f"cannot write .*({message})"):
+            save(made(Net), tmp_path / name)
+    assert stat.S_ISFIFO((tmp_path / "pipe.pth").stat().st_mode)
+    save(made(Net), tmp_path / f"{'n' * 251}.pth")
+    assert "fc.bias" in read(tmp_path / f"{'n' * 251}.pth").specs
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tarfile
 from itertools import islice
 from pathlib import Path
@@ -19,12 +20,13 @@ from fxprof.errors import CheckpointError, InputError
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".pkl", ".tar")
 # Files that trainers put beside the weights.
 _BESIDE = ("training_args", "optimizer", "scheduler", "rng_state", "scaler")
+_SHARD = re.compile(r"\d+-of-\d+")
 _USUAL = ("model.safetensors", "pytorch_model.bin", "model.pth", "model.pt")
 
 
 def open_path(path: Path, trust: bool) -> Store:
     """Open a file or folder. Raises InputError where there is none, CheckpointError where it is damaged."""
-    if path.is_dir():
+    if _is_folder(path):
         if (path / ".metadata").is_file():
             from fxprof.checkpoint.formats.distributed import open_distributed
 
@@ -42,6 +44,13 @@ def open_path(path: Path, trust: bool) -> Store:
         raise
 
 
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError as err:  # a name that is too long, a folder that may not be entered
+        raise InputError(f"a checkpoint must be there to be read, but {path} cannot be: {err.strerror}") from err
+
+
 def in_folder(folder: Path) -> Path:
     """The one checkpoint of a folder: an index before files, usual names before others."""
     indexes = sorted(folder.glob("*.index.json"), key=lambda path: ("safetensors" not in path.name, path.name))
@@ -54,6 +63,11 @@ def in_folder(folder: Path) -> Path:
             return folder / name
     if len(files) == 1:
         return files[0]
+    if files and all(_SHARD.search(path.name) for path in files):
+        raise InputError(
+            f"the folder {folder} must hold the index of its shards, a file *.index.json, but it holds "
+            f"{files[0].name} and {len(files) - 1} more only; get the index too"
+        )
     held = ", ".join(path.name for path in files[:5]) or "none"
     raise InputError(f"the folder {folder} must hold one checkpoint, but it holds {held}; pass the file itself")
 

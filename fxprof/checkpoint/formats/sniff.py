@@ -16,8 +16,20 @@ _OTHERS = (
     (b"\x89HDF", "an HDF5 file (Keras or TensorFlow); convert it first"),
     (b"\x93NUMPY", "a NumPy array; torch.save it under its name first"),
     (b"GGUF", "a GGUF file (llama.cpp); convert it first"),
+    (b"\x28\xb5\x2f\xfd", "zstd-compressed; unpack it first"),
     (b"\x89PNG", "an image"),
     (b"%PDF", "a PDF"),
+)
+# What has no magic number of its own is told by its name.
+_NAMES = (
+    (".msgpack", "a Flax file (MessagePack); convert it first, or take the torch or safetensors file beside it"),
+    (".onnx", "an ONNX model; load the torch checkpoint that it was exported from"),
+    (".pb", "a TensorFlow graph; convert it first"),
+    (".tflite", "a TensorFlow Lite model; load the checkpoint that it was exported from"),
+    (".index", "the index of a TensorFlow checkpoint; convert it first"),
+    (".meta", "the graph of a TensorFlow checkpoint; convert it first"),
+    (".data-", "a TensorFlow checkpoint; convert it first"),
+    (".mlmodel", "a Core ML model; load the checkpoint that it was exported from"),
 )
 
 
@@ -56,6 +68,9 @@ def _kind(file: MappedFile, head: bytes) -> str:
         return "json"
     if file.path.suffix == ".safetensors":
         return "safetensors"  # its reader says what is wrong with it
+    for mark, other in _NAMES:
+        if mark in file.path.suffix:
+            raise CheckpointError(f"{file.path} must be a checkpoint, but it is {other}")
     raise CheckpointError(
         f"{file.path} must be a checkpoint (torch, safetensors or an index), but it begins with {head[:8]!r}"
     )

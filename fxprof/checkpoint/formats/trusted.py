@@ -41,7 +41,8 @@ def plain(tree: object, trust: bool, depth: int = 0) -> object:
         return dict(tree.state_dict())
     if isinstance(tree, types.MethodType) and isinstance(tree.__self__, torch.nn.Module):
         return _called(tree, trust)
-    if type(tree).__module__ == "numpy" and hasattr(tree, "__array_interface__") and getattr(tree, "ndim", None):
+    # A scalar of NumPy's has the interface too, and is a number of the training's, not a tensor of no axes.
+    if type(tree).__module__ == "numpy" and type(tree).__name__ == "ndarray":
         return _from_numpy(tree)
     if depth > _DEPTH or not isinstance(tree, dict) or "param_groups" in tree:
         return tree
@@ -59,9 +60,15 @@ def _called(method: types.MethodType, trust: bool) -> object:
 
 
 def _from_numpy(array: Any) -> object:
+    if array.dtype.kind not in "biufc":  # strings, objects
+        return array
+    # torch takes neither foreign byte orders nor negative strides.
+    array = array.astype(array.dtype.newbyteorder("="), order="C", copy=False)
+    if any(step < 0 for step in array.strides):
+        array = array.copy()
     try:
         return torch.from_numpy(array)
-    except TypeError:  # strings, objects
+    except TypeError:  # float128
         return array
 
 

@@ -74,8 +74,21 @@ def _check_kind(file: MappedFile, names: set[str]) -> None:
     if {"constants.pkl", "data.pkl"} <= names:
         raise RefusedError(f"{file.path} is a TorchScript archive, which is a program; {TRUST}", "torchscript")
     if "data.pkl" not in names:
-        kind = "a NumPy archive" if any(name.endswith(".npy") for name in names) else "another kind of zip archive"
-        raise CheckpointError(f"{file.path} must be an archive of torch.save with a data.pkl, but it is {kind}")
+        raise CheckpointError(
+            f"{file.path} must be an archive of torch.save with a data.pkl, but it is {_other(names)}"
+        )
+
+
+def _other(names: set[str]) -> str:
+    """What else a zip archive can be, by the names of its records."""
+    if any(name.endswith(".npy") for name in names):
+        return "a NumPy archive"
+    if "model.weights.h5" in names:
+        return "a Keras model; convert it first"
+    if "archive_format" in names:
+        return "a program of torch.export; save the state_dict of what torch.export.load makes of it"
+    inside = sorted(name for name in names if name.endswith((".pth", ".pt", ".bin", ".ckpt", ".safetensors", ".pkl")))
+    return f"a zip archive around {inside[0]}; unpack it first" if inside else "another kind of zip archive"
 
 
 def _check_end(file: MappedFile) -> None:

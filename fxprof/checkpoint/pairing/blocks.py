@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import groupby, product
+from itertools import groupby, pairwise, product
 
 from fxprof.checkpoint.names import Path, counting, natural, numbers, template, words
 from fxprof.checkpoint.pairing.leaves import Leaf, Signature
@@ -44,10 +44,17 @@ class BlockPair:
     sure: bool = True
 
 
-def cut(leaves: Sequence[Leaf], depth: int, counted: Container[Path], shared: Container[Signature]) -> list[Block]:
+def cut(
+    leaves: Sequence[Leaf],
+    depth: int,
+    counted: Container[Path],
+    shared: Container[Signature],
+    kinds_only: bool = False,
+) -> list[Block]:
     """Group leaf modules by their path up to its ``depth``-th numbered token; the unnumbered are left out.
 
-    Leaf modules of a kind that the other side has nowhere do not count in the signature.
+    Leaf modules of a kind that the other side has nowhere do not count in the signature, nor, where only the kinds
+    are wanted, does how many there are of each.
     """
     groups: dict[Path, list[Leaf]] = defaultdict(list)
     for leaf in leaves:
@@ -58,7 +65,7 @@ def cut(leaves: Sequence[Leaf], depth: int, counted: Container[Path], shared: Co
     for path, group in groups.items():
         held = sorted(leaf.loose for leaf in group if leaf.loose in shared)
         if 2 * len(held) >= len(group):  # else it is a block of its own kind
-            found.append(Block(".".join(path), tuple(group), tuple(held)))
+            found.append(Block(".".join(path), tuple(group), tuple(sorted(set(held)) if kinds_only else held)))
     return sorted(found, key=lambda block: natural(block.name))
 
 
@@ -80,21 +87,33 @@ def numbered(leaves: Iterable[Leaf]) -> set[Path]:
 
 def pair_blocks(source: Sequence[Leaf], target: Sequence[Leaf]) -> list[BlockPair]:
     """Cut both sides where their blocks agree best, and pair the blocks."""
+    best = _best_cuts(source, target)
+    if best is None or not best[0]:
+        # One norm more in every block of one side, and none is equal to any: then by the kinds that they hold.
+        kinds = _best_cuts(source, target, kinds_only=True)
+        best = kinds if kinds is not None and kinds[0] else best
+    return [] if best is None else _pair_families(*best[1])
+
+
+def _best_cuts(
+    source: Sequence[Leaf], target: Sequence[Leaf], kinds_only: bool = False
+) -> tuple[int, tuple[list[Block], list[Block]]] | None:
+    """The blocks of both sides at the depths where they agree best, and how many of them do that hold several."""
     shared = {leaf.loose for leaf in source} & {leaf.loose for leaf in target}
     cuts: dict[tuple[int, int], list[Block]] = {}
     for side, leaves in enumerate((source, target)):
         counted = numbered(leaves)
-        cuts.update({(side, depth): cut(leaves, depth, counted, shared) for depth in _DEPTHS})
+        cuts.update({(side, depth): cut(leaves, depth, counted, shared, kinds_only) for depth in _DEPTHS})
     counts = {key: Counter(block.signature for block in blocks) for key, blocks in cuts.items()}
     scored = [(_agreement(counts[0, a], counts[1, b]), (a, b)) for a, b in product(_DEPTHS, _DEPTHS)]
     best = max(score[0] for score, _ in scored)
     if not best:
-        return []
+        return None
     close = [
         (score[1], score[0], (-a - b, -abs(a - b)), (a, b)) for score, (a, b) in scored if score[0] >= _CLOSE * best
     ]
-    a, b = max(close)[-1]
-    return _pair_families(cuts[0, a], cuts[1, b])
+    several, *_, (a, b) = max(close)
+    return several, (cuts[0, a], cuts[1, b])
 
 
 def _agreement(one: Counter[tuple[Signature, ...]], other: Counter[tuple[Signature, ...]]) -> tuple[float, int]:
@@ -130,7 +149,53 @@ def _pair_families(source: Sequence[Block], target: Sequence[Block]) -> list[Blo
             theirs[other] = []
         ours = {name: blocks for name, blocks in ours.items() if blocks}
         theirs = {name: blocks for name, blocks in theirs.items() if blocks}
-    return pairs
+    return _doubted(pairs)
+
+
+def _doubted(pairs: list[BlockPair]) -> list[BlockPair]:
+    """Families of one container must count it alike: where one says up and another down, no number is sure."""
+    torn = {
+        where
+        for where, found in _levels(pairs).items()
+        if not _rises(found) and not _rises({(one, -other) for one, other in found})
+    }
+    return [
+        BlockPair(pair.source, pair.target, "order", False)
+        if pair.sure and pair.reason == "number" and _containers(pair) in torn
+        else pair
+        for pair in pairs
+    ]
+
+
+def turned_levels(pairs: Sequence[BlockPair]) -> dict[tuple[str, str], set[tuple[int, int]]]:
+    """The containers that both sides do not count alike, and which of their levels are one for sure."""
+    sure = _levels([pair for pair in pairs if pair.sure])
+    return {where: sure.get(where, set()) for where, found in _levels(pairs).items() if not _rises(found)}
+
+
+def _levels(pairs: Iterable[BlockPair]) -> dict[tuple[str, str], set[tuple[int, int]]]:
+    levels: dict[tuple[str, str], set[tuple[int, int]]] = defaultdict(set)
+    for pair in pairs:
+        if pair.source.number and pair.target.number:
+            levels[_containers(pair)].add((pair.source.number[0], pair.target.number[0]))
+    return levels
+
+
+def _rises(levels: Iterable[tuple[int, int]]) -> bool:
+    return all(one <= other for one, other in pairwise(level for _, level in sorted(levels)))
+
+
+def _containers(pair: BlockPair) -> tuple[str, str]:
+    return container(pair.source.name), container(pair.target.name)
+
+
+def container(name: str) -> str:
+    """What comes before the first number of a name.
+
+    >>> container("decoder.up.2.block.0")
+    'decoder.up.'
+    """
+    return template(name).partition("{}")[0]
 
 
 def _families(blocks: Iterable[Block]) -> dict[str, list[Block]]:
@@ -196,9 +261,35 @@ def _align(ours: list[Block], theirs: list[Block]) -> list[BlockPair]:
     single = all(len(block.signature) == 1 for block in (*ours_shared, *theirs_shared))
     if single and len(ours_shared) < _ROW:
         return []
-    if [block.signature for block in ours_shared] == [block.signature for block in theirs_shared]:
-        return [BlockPair(a, b, "number") for a, b in zip(ours_shared, theirs_shared)]
+    if _kinds(ours_shared) == _kinds(theirs_shared):
+        # Half of a family or less may have its equals by chance.
+        most = 2 * len(ours_shared) > min(len(ours), len(theirs))
+        return [BlockPair(a, b, "number" if most else "order", most) for a, b in zip(ours_shared, theirs_shared)]
+    if backwards := _backwards(ours_shared, theirs_shared):
+        return backwards
     return [] if single else _by_number(ours, theirs)
+
+
+def _kinds(blocks: Sequence[Block]) -> list[tuple[Signature, ...]]:
+    return [block.signature for block in blocks]
+
+
+def _backwards(ours: list[Block], theirs: list[Block]) -> list[BlockPair]:
+    """One side counts a level from the other end: a decoder whose last stage is called its first.
+
+    Not sure where moving the first block to the end, or the last to the beginning, says the same.
+    """
+    if len(ours) != len(theirs) or len({len(block.number) for block in ours}) != 1:
+        return []
+    wanted = _kinds(theirs)
+    told = not any(_kinds([*ours[at:], *ours[:at]]) == wanted for at in range(1, len(ours)))
+    for level in range(len(ours[0].number)):
+        turned = sorted(
+            ours, key=lambda block: (*block.number[:level], -block.number[level], *block.number[level + 1 :])
+        )
+        if _kinds(turned) == wanted:
+            return [BlockPair(a, b, "number" if told else "order", told) for a, b in zip(turned, theirs)]
+    return []
 
 
 def _contained(ours: list[Block], theirs: list[Block]) -> list[BlockPair]:
@@ -268,8 +359,14 @@ def _by_kind(ours: list[Block], theirs: list[Block]) -> list[BlockPair]:
     # Where few find a partner, they may have it by chance; one damaged block leaves all of its kind without.
     held = [sum(len(block.leaves) for block in side) for side in (ours, theirs)]
     sure = _FEW * sum(len(block.leaves) for one, _ in equal for block in one) >= max(held)
+    # Kinds that come in another order say that the numbers mean something else.
+    known = {one[0].signature for one, _ in equal}
+    ordered = [block.signature for block in ours if block.signature in known] == [
+        block.signature for block in theirs if block.signature in known
+    ]
     return [
-        BlockPair(a, b, ("number" if len(one) > 1 else "structure") if sure else "order", sure)
+        BlockPair(a, b, ("number" if len(one) > 1 else "structure") if told else "order", told)
         for one, other in equal
+        for told in [sure and (ordered or len(one) == 1)]
         for a, b in zip(one, other)
     ]

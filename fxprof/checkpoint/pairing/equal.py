@@ -21,7 +21,25 @@ def equal_leaves(source: Sequence[Leaf], target: Sequence[Leaf]) -> list[tuple[L
     if len(agreeing) == len(source) == len(target):
         return agreeing
     moved = shifted(source, target)
-    return [pair for pair in agreeing if not any(pair[0].path[:cut] in moved for cut in range(len(pair[0].path)))]
+    kept = [pair for pair in agreeing if not any(pair[0].path[:cut] in moved for cut in range(len(pair[0].path)))]
+    return _without_partly_named(kept, source, target)
+
+
+def _without_partly_named(
+    pairs: list[tuple[Leaf, Leaf]], source: Sequence[Leaf], target: Sequence[Leaf]
+) -> list[tuple[Leaf, Leaf]]:
+    """Leave out rows that the other side names in part: layers.0 to layers.2 are its first, layers.0 and last."""
+    taken = {leaf.path for leaf, _ in pairs}
+    rows: list[set[tuple[Path, object]]] = []
+    named: list[set[tuple[Path, object]]] = []
+    for side in (source, target):
+        free = [leaf for leaf in side if leaf.path not in taken and leaf.path]
+        rows.append({(leaf.path[:-1], leaf.signature) for leaf in free if leaf.path[-1].isdecimal()})
+        named.append({(leaf.path[:-1], leaf.signature) for leaf in free if not leaf.path[-1].isdecimal()})
+    doubtful = {
+        row for side in (0, 1) for row, signature in rows[side] if row and (row[:-1], signature) in named[1 - side]
+    }
+    return [(one, other) for one, other in pairs if one.path[:-1] not in doubtful or not one.path[-1].isdecimal()]
 
 
 def without_copies(source: Sequence[Leaf], taken: Sequence[Leaf]) -> list[Leaf]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from fxprof.checkpoint.names import counting, norm_role, numbers, template, words
+from fxprof.checkpoint.names import counting, is_crossed, norm_role, numbers, template, words
+from fxprof.checkpoint.pairing.blocks import container
 from fxprof.checkpoint.pairing.types import BlockType, Local, OpenClass
 
 Pairs = list[tuple[Local, Local]]
@@ -24,12 +25,16 @@ class Known:
     hints: Sequence[tuple[str, str]] = ()
     complete: bool = True  # neither side holds much that the other lacks
     paired: frozenset[str] = frozenset()  # templates of the leaf modules in paired blocks
+    turned: Mapping[tuple[str, str], set[tuple[int, int]]] = field(default_factory=dict)  # levels not counted alike
 
     def allows(self, kind: BlockType, one: Local, other: Local) -> bool:
         """Whether two may be one: outside blocks, where either side lacks much, names must mostly say the same.
 
         Nor is what has lost its block made up for by what never was in one.
         """
+        levels = self.turned.get((container(one), container(other))) if kind.whole else None
+        if levels is not None and (numbers(one)[:1] + numbers(other)[:1]) not in levels:
+            return False
         if not kind.whole or self.complete:
             return True
         lost = template(one) in self.paired, template(other) in self.paired
@@ -86,11 +91,30 @@ def _agree(one: BlockType, other: BlockType) -> bool:
     )
 
 
+def by_equal_name(kind: BlockType, group: OpenClass, known: Known) -> Pairs:
+    """Names whose last part is the same to the letter, and no other's: rel_pos_h is not rel_pos_w."""
+    ours, theirs = _by_last(group.source), _by_last(group.target)
+    return sorted((ours[last], theirs[last]) for last in ours.keys() & theirs.keys())
+
+
+def _by_last(names: Sequence[Local]) -> dict[str, Local]:
+    """The names by their last part, where it has a word and is nobody else's."""
+    counts = Counter(name.rpartition(".")[2] for name in names)
+    lasts = {name: name.rpartition(".")[2] for name in names}
+    return {
+        last: name for name, last in lasts.items() if counts[last] == 1 and words(last) - _KINDS and not numbers(last)
+    }
+
+
 def by_number(kind: BlockType, group: OpenClass, known: Known) -> Pairs:
     """One numbered template on each side, or the two norms of a transformer block."""
-    if len(group.source) != len(group.target) or len(group.source) < 2:
+    names = group.source, group.target
+    if len(names[0]) != len(names[1]):
+        # A norm at a cross-attention that the other side does not have.
+        names = [name for name in names[0] if not is_crossed(name)], [name for name in names[1] if not is_crossed(name)]
+    if len(names[0]) != len(names[1]) or len(names[0]) < 2:
         return []
-    ours, theirs = _ordered(group.source), _ordered(group.target)
+    ours, theirs = _ordered(names[0]), _ordered(names[1])
     return list(zip(ours, theirs)) if ours and theirs else []
 
 
@@ -162,6 +186,7 @@ RULES: tuple[tuple[str, Callable[[BlockType, OpenClass, Known], Pairs]], ...] = 
     ("vote", by_vote),
     ("number", by_number),
     ("name", by_same_words),
+    ("name", by_equal_name),
     ("name", by_name),
     ("structure", by_siblings),
     ("graph", by_graph),

@@ -93,15 +93,24 @@ _FUSED = ("qkv", "kv")  # the letters that libraries keep in one tensor
 
 
 def fuse(here: list[Leaf], there: list[Leaf]) -> list[Leaf]:
-    """Join q, k and v siblings (or k and v) into one leaf wherever the other side holds that leaf fused."""
+    """Join q, k and v siblings (or k and v) into one leaf wherever the other side holds that leaf fused.
+
+    Where it holds siblings of its own, what has the fused shape is something else: an MLP three times as wide.
+    """
     wanted = Counter(leaf.signature for leaf in there)
     have = Counter(leaf.signature for leaf in here)
     gone: set[str] = set()
     made: list[Leaf] = []
     for letters in _FUSED:
+        apart = {joined.signature for parts in _siblings(there, letters) if (joined := _joined(parts, letters)[0])}
         for parts in _siblings(here, letters):
             joined, rest = _joined(parts, letters)
-            if joined and wanted[joined.signature] > have[joined.signature] and not gone & {p.name for p in parts}:
+            if (
+                joined
+                and joined.signature not in apart
+                and wanted[joined.signature] > have[joined.signature]
+                and not gone & {p.name for p in parts}
+            ):
                 gone.update(part.name for part in parts)
                 made += [joined, *rest]
     return sorted([*(leaf for leaf in here if leaf.name not in gone), *made], key=lambda leaf: natural(leaf.name))

@@ -15,7 +15,8 @@ _MOST = 20_000  # pairs compared by words
 def reshaped_pairs(source: Sequence[Leaf], target: Sequence[Leaf]) -> list[tuple[Leaf, Leaf]]:
     """Leaf modules that are the same but for a shape: of equal path first, then alike in name and kind."""
     by_path: dict[Path, Leaf] = {leaf.path: leaf for leaf in source}
-    found = [(by_path[leaf.path], leaf) for leaf in target if leaf.path in by_path]
+    # Equal in shape too, they were kept apart for a reason.
+    found = [(one, leaf) for leaf in target if (one := by_path.get(leaf.path)) and one.signature != leaf.signature]
     ours = [leaf for leaf in source if all(leaf is not pair[0] for pair in found)]
     theirs = [leaf for leaf in target if all(leaf is not pair[1] for pair in found)]
     if len(ours) * len(theirs) > _MOST:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import prod
 
 from fxprof.checkpoint.names import TRACKED, words
 from fxprof.checkpoint.pairing.leaves import Leaf, Tensor, folded
@@ -12,6 +13,7 @@ from fxprof.checkpoint.plan import Match
 from fxprof.records import Shape
 
 ADAPTATIONS = ("qkv", "reshape", "first-conv", "head-rows", "pos-embed", "transpose", "rope")
+_COLOURS = 3
 _POSITIONS = {"pos", "bias_table", "relative", "rel"}
 
 
@@ -61,16 +63,21 @@ class Outcome:
                 self.ambiguous[name] = (key,)
             else:
                 self.mismatch(name, key, theirs, mine)
-            self._say("Linear weights lie the other way round in the checkpoint; pass adapt='transpose'")
+            if "transpose" not in self.adapt:
+                self._say("Linear weights lie the other way round in the checkpoint; pass adapt='transpose'")
         elif mine == theirs:
             self._put(Match(name, key, base, pair.sure, reason), one, pair)
         elif folded(one.shape) == folded(other.shape):
-            self._put(Match(name, key, "reshape", pair.sure, reason), one, pair)
+            told = pair.sure and not _is_patch(mine, theirs)
+            if pair.sure and not told:
+                self._say("A linear layer over patches may order their pixels otherwise than a convolution does")
+                reason = "guess"
+            self._put(Match(name, key, "reshape", told, reason), one, pair)
         else:
             self.mismatch(name, key, theirs, mine)
 
     def _split(self, one: Tensor, other: Tensor, pair: LeafPair) -> None:
-        """One fused tensor onto separate q, k and v: by equal blocks of rows."""
+        """One fused tensor onto separate q, k and v: by blocks of rows, equal ones or those of grouped queries."""
         if len(one.keys) == len(other.keys):
             for key, name in zip(one.keys, other.keys):
                 self._put(Match(name, key, "renamed", pair.sure, pair.reason), one, pair)
@@ -78,6 +85,12 @@ class Outcome:
             count = len(other.keys)
             for index, name in enumerate(other.keys):
                 self._put(Match(name, one.keys[0], f"qkv[{index}/{count}]", pair.sure, pair.reason), one, pair)
+        else:
+            start = 0
+            for name, shape in zip(other.keys, other.shapes):
+                how = f"qkv[{start}:{start + shape[0]}]"
+                self._put(Match(name, one.keys[0], how, pair.sure, pair.reason), one, pair)
+                start += shape[0]
 
     def _put(self, match: Match, one: Tensor, pair: LeafPair) -> None:
         match = self._layout(match, one, pair)
@@ -131,6 +144,12 @@ def tensor_pairs(source: Leaf, target: Leaf) -> list[tuple[Tensor, Tensor]]:
     ones = [tensor for name, tensor in source.tensors.items() if name != TRACKED]
     others = [tensor for name, tensor in target.tensors.items() if name != TRACKED]
     return [*shared, (ones[0], others[0])] if len(ones) == len(others) == 1 else shared
+
+
+def _is_patch(one: Shape, other: Shape) -> bool:
+    """A linear layer against a convolution over patches of an image: channels may come first or last."""
+    flat, kernel = sorted((one, other), key=len)
+    return len(flat) == 2 and len(kernel) > 3 and 1 < kernel[1] <= _COLOURS and prod(kernel[2:]) > 1
 
 
 def adaptation(name: str, model: Shape, checkpoint: Shape) -> str:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from fxprof.checkpoint.names import TRACKED, TRAILING, Path, natural, split, unwrapped
+from fxprof.checkpoint.names import TRACKED, Path, is_trailing, natural, split, unwrapped
 from fxprof.records import Shape
 
 Named = Mapping[str, tuple[Path, Shape]]  # key -> normalized path and shape
 _DEEPEST = 8
 _ROUNDS = 4
+_NEARLY = 4  # all but one of so many
 
 
 @dataclass
@@ -158,23 +159,49 @@ def _votes(source: Named, target: Named) -> Counter[tuple[Path, Path]]:
 
 def _best(votes: Counter[tuple[Path, Path]], found: Normalized, again: bool, total: int) -> tuple[Path, Path] | None:
     """The pair of prefixes with the most votes, if it explains enough and no other does as well."""
+    # A second tower fills no gaps of the first.
+    repeated = _repeated(found)
+    votes = Counter(
+        {
+            (drop, add): count
+            for (drop, add), count in votes.items()
+            if all(repeated[drop[:cut]] <= count for cut in range(1, len(drop) + 1))
+        }
+    )
     if not votes:
         return None
     most = max(votes.values())
-    equal = sorted(
-        (pair for pair, count in votes.items() if count == most), key=lambda pair: (len(pair[0]) + len(pair[1]), pair)
-    )
     # One agreeing tensor among many is an accident: conv1.weight also ends layer4.0.conv1.weight.
     agreed = len(found.source) - len(_free(found)[0])
     again = again or agreed > 0
     if most * 4 < total or (again and (most < 3 or most * 2 < total)) or most * 8 < agreed:
         return None
-    drops = {pair[0] for pair in equal}
-    if len(drops) > 1 or len(equal) > 1:
-        raw = [pair for pair in equal if not set(pair[0]) & TRAILING]
-        if len(raw) == 1:
-            found.preferred = (".".join(raw[0][0]), ".".join(next(pair for pair in equal if pair not in raw)[0]))
-            return raw[0]
+    equal = _first(pair for pair, count in votes.items() if count == most)
+    # Trained weights that lack a few tensors are still those meant, not their average.
+    close = _first(pair for pair, count in votes.items() if _NEARLY * count >= (_NEARLY - 1) * most)
+    trailing = [pair for pair in close if is_trailing(pair[0])]
+    raw = [pair for pair in close if pair not in trailing]
+    if trailing and raw:
+        best = max(votes[pair] for pair in raw)
+        equal = [pair for pair in raw if votes[pair] == best]
+        if len(equal) == 1:
+            found.preferred = (".".join(equal[0][0]), ".".join(trailing[0][0]))
+    if len(equal) > 1:
         found.rivals = tuple(".".join(pair[0]) or ".".join(pair[1]) for pair in equal)
         return None
     return equal[0]
+
+
+def _first(pairs: Iterable[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
+    return sorted(pairs, key=lambda pair: (len(pair[0]) + len(pair[1]), pair))
+
+
+def _repeated(found: Normalized) -> Counter[Path]:
+    """For each prefix of the checkpoint, how many tensors under it repeat one that has its place already."""
+    target = set(found.target.values())
+    taken = {entry for entry in found.source.values() if entry in target}
+    repeated: Counter[Path] = Counter()
+    for path, shape in found.source.values() if taken else ():
+        for cut in range(1, min(len(path), _DEEPEST)):
+            repeated[path[:cut]] += (path[cut:], shape) in taken
+    return repeated

@@ -17,7 +17,9 @@ _HALF = 0.5
 _FEW = 4
 # Buffers that forward computes from sizes alone; they carry nothing that was learned.
 _COMPUTED = (TRACKED, "relative_position_index", "relative_coords_table", "position_ids", "attn_mask", "inv_freq")
-_QUANTIZED = re.compile(r"(qweight|qzeros|scales|g_idx|weight_scale|zero_point|quant_state|absmax|quant_map|SCB)$")
+_QUANTIZED = re.compile(
+    r"(qweight|qzeros|scales|g_idx|weight_scale(_inv)?|scale_weight|zero_point|quant_state(\.\w+)?|absmax|quant_map|SCB)$"
+)
 _ADAPTER = re.compile(r"(lora_[AB]|lora_(up|down)|lora_embedding|adapter|ia3|hada_)")
 
 
@@ -55,7 +57,7 @@ def explain(plan: Plan, source: Mapping[str, Shape], hints: Iterable[str], found
         *_mismatches(plan),
         *_depth(plan),
         *_clashes(plan, found),
-        *_rest(plan),
+        *_rest(plan, bool(found.rivals)),
     ]
     return tuple(dict.fromkeys(sentences))
 
@@ -66,7 +68,7 @@ def _family(plan: Plan, source: Mapping[str, Shape]) -> list[str]:
     count = len(source)
     quantized = sum(bool(_QUANTIZED.search(key)) for key in source)
     adapters = sum(bool(_ADAPTER.search(key)) for key in source)
-    if quantized * 4 > count:
+    if quantized * 4 >= count:
         said.append(
             f"The checkpoint is quantized: {quantized:,} of its {count:,} tensors are scales or packed weights."
         )
@@ -106,7 +108,8 @@ def _width(plan: Plan) -> str:
 def _prefixes(found: Normalized) -> list[str]:
     said = []
     if any(found.preferred):
-        said.append(f"{found.preferred[0]}.* was taken; {found.preferred[1]}.* fits as well, as its trailing copy.")
+        taken = f"{found.preferred[0]}.*" if found.preferred[0] else "What has no prefix"
+        said.append(f"{taken} was taken; {found.preferred[1]}.* fits as well, as its trailing copy.")
     if found.rivals:
         names = ", ".join(repr(name) for name in found.rivals)
         said.append(f"Several prefixes fit equally well ({names}); choose one with prefix=.")
@@ -167,7 +170,7 @@ def _clashes(plan: Plan, found: Normalized) -> list[str]:
     ]
 
 
-def _rest(plan: Plan) -> list[str]:
+def _rest(plan: Plan, rivals: bool) -> list[str]:
     """Whole parts that only one side has, and what stays open."""
     missing, extra = plan.missing_keys, plan.unexpected_keys
     lacks = f"{len(missing):,} tensors of the model ({_parts(missing)})"
@@ -181,7 +184,8 @@ def _rest(plan: Plan) -> list[str]:
         said.append(f"The model has no place for {beside}.")
     if plan.ambiguous:
         count = f"{len(plan.ambiguous):,} tensors have several candidates or only order to go by"
-        said.append(f"{count}; rename='best' takes the likeliest.")
+        # Between two towers nothing is likelier, and a mixture of both is neither.
+        said.append(f"{count}." if rivals else f"{count}; rename='best' takes the likeliest.")
     return said
 
 

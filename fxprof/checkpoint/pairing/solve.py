@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fxprof.checkpoint.names import natural, template
-from fxprof.checkpoint.pairing.blocks import pair_blocks
+from fxprof.checkpoint.pairing.blocks import Block, pair_blocks, turned_levels
 from fxprof.checkpoint.pairing.evidence import RULES, Known
 from fxprof.checkpoint.pairing.leaves import Leaf
 from fxprof.checkpoint.pairing.types import BlockType, Choice, OpenClass, block_types, whole_type, with_feeds
@@ -41,13 +41,14 @@ class Clues:
     ranks: Mapping[str, int] = field(default_factory=dict)  # target leaf's name -> place in the order of use
     feeds: Mapping[str, frozenset[str]] = field(default_factory=dict)  # target leaf's name -> its neighbours
     hints: Sequence[tuple[str, str]] = ()
+    named: frozenset[str] = frozenset()  # templates of the leaf modules that both sides call the same
 
 
 def solve(source: Sequence[Leaf], target: Sequence[Leaf], clues: Clues) -> Solution:
     """Pair leaf modules by what their blocks hold."""
     if not source or not target:
         return Solution()
-    blocks = pair_blocks(source, target)
+    blocks = [pair for pair in pair_blocks(source, target) if _known(pair.source, clues) == _known(pair.target, clues)]
     paired = (
         {leaf.name for pair in blocks for leaf in pair.source.leaves},
         {leaf.name for pair in blocks for leaf in pair.target.leaves},
@@ -56,14 +57,20 @@ def solve(source: Sequence[Leaf], target: Sequence[Leaf], clues: Clues) -> Solut
         [leaf for leaf in source if leaf.name not in paired[0]],
         [leaf for leaf in target if leaf.name not in paired[1]],
     )
-    kinds = [*block_types(blocks), whole_type(*rest)]
-    known = Known(kinds, clues.hints, _complete(*rest), frozenset(template(name) for side in paired for name in side))
+    kinds = [*block_types(blocks), whole_type(*rest, clues.named)]
+    templates = frozenset(template(name) for side in paired for name in side)
+    known = Known(kinds, clues.hints, _complete(*rest), templates, turned_levels(blocks))
     for loose in (False, True):
         for kind in kinds:
             with_feeds(kind, clues.feeds)
             kind.classify(loose)
         _propagate(kinds, known)
     return _solution(kinds, clues)
+
+
+def _known(block: Block, clues: Clues) -> bool:
+    """Whether a block holds what both sides call the same elsewhere: then nothing of another name takes its place."""
+    return any(template(leaf.name) in clues.named for leaf in block.leaves)
 
 
 def _complete(source: Sequence[Leaf], target: Sequence[Leaf]) -> bool:

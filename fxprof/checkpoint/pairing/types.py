@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fxprof.checkpoint.names import Path, natural
+from fxprof.checkpoint.names import Path, natural, template
 from fxprof.checkpoint.pairing.blocks import BlockPair
 from fxprof.checkpoint.pairing.leaves import Leaf
 
@@ -49,19 +49,23 @@ class BlockType:
     reason: str = ""  # of the pairing of its blocks
     sure: bool = True
     whole: bool = False  # not a repeated block: the stem, the head, and what fits no block
+    named: frozenset[str] = frozenset()  # templates of what both sides call the same elsewhere
     choices: list[Choice] = field(default_factory=list)
     classes: list[OpenClass] = field(default_factory=list)
     feeds: Mapping[Local, frozenset[Local]] = field(default_factory=dict)  # target side, both directions
 
     def classify(self, loose: bool = False) -> None:
-        """Sort what is undecided into classes of equal signatures over all instances."""
+        """Sort what is undecided into classes of equal signatures over all instances.
+
+        What has lost its namesake is no class with what never had one.
+        """
         used = {choice.source for choice in self.choices}, {choice.target for choice in self.choices}
         groups: dict[object, OpenClass] = defaultdict(lambda: OpenClass([], []))
         for side, names in enumerate((self.source, self.target)):
             for name in names:
                 if name not in used[side]:
                     held = (instance[side][name] for instance in self.instances)
-                    key = tuple(leaf.loose if loose else leaf.signature for leaf in held)
+                    key = template(name) in self.named, *(leaf.loose if loose else leaf.signature for leaf in held)
                     (groups[key].target if side else groups[key].source).append(name)
         self.classes = [group for group in groups.values() if group.decidable]
 
@@ -92,10 +96,10 @@ def block_types(pairs: Sequence[BlockPair]) -> list[BlockType]:
     return list(found.values())
 
 
-def whole_type(source: Iterable[Leaf], target: Iterable[Leaf]) -> BlockType:
+def whole_type(source: Iterable[Leaf], target: Iterable[Leaf], named: frozenset[str] = frozenset()) -> BlockType:
     """One type for everything outside the paired blocks."""
     ours, theirs = {leaf.name: leaf for leaf in source}, {leaf.name: leaf for leaf in target}
-    return BlockType(tuple(ours), tuple(theirs), [(ours, theirs)], whole=True)
+    return BlockType(tuple(ours), tuple(theirs), [(ours, theirs)], whole=True, named=named)
 
 
 def _local(leaf: Leaf, block: str) -> Local:
