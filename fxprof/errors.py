@@ -49,3 +49,11 @@ class CheckpointError(FxprofError):
 
     def __init__(self, message: str = "") -> None:
         super().__init__(safe(message))
+
+
+def not_made(path: str, kind: str, missing: str) -> InputError:
+    """What to raise for a module that lacks an attribute which ``nn.Module.__init__`` makes."""
+    return InputError(
+        f"every module must be made by nn.Module.__init__, but {path or 'the model'} ({kind}) has no {missing!r}; "
+        "call super().__init__() in its __init__"
+    )

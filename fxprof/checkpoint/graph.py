@@ -6,16 +6,16 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from fxprof.checkpoint import targets
 from fxprof.checkpoint.names import TRACKED
 from fxprof.checkpoint.plan import Target
-from fxprof.errors import FxprofError, InputError
+from fxprof.errors import FxprofError
 from fxprof.records import Shape
 
 
 def describe(model: nn.Module, inputs: Any = None) -> Target:
     """Read names and shapes off a module; with inputs, trace it. Never touches a value."""
-    if not isinstance(model, nn.Module):
-        raise InputError(f"model must be an nn.Module, got {type(model).__name__}")
+    targets.check_model(model)
     shapes: dict[str, Shape] = {}
     aliases: dict[str, str] = {}
     owners: dict[int, str] = {}

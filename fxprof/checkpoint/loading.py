@@ -72,8 +72,7 @@ def load(
     Raises:
         CheckpointError: something cannot be read, matched or applied; the model is as it was.
     """
-    if not isinstance(model, nn.Module):
-        raise InputError(f"model must be an nn.Module, got {type(model).__name__}")
+    targets.check_model(model)
     model_tensors = targets.tensors(model)
     checkpoint = read(source, trust=trust, container=container)
     if plan is None:

@@ -38,7 +38,10 @@ def save(model: nn.Module | Mapping[str, Any], path: str | os.PathLike[str], **e
         CheckpointError: something cannot be written in this format, or the file cannot be written.
     """
     path = check_path(path)
-    state = _gathered(_checked(_unwrapped(model).state_dict() if isinstance(model, nn.Module) else model))
+    if isinstance(model, nn.Module):
+        targets.check_model(model)
+        model = _unwrapped(model).state_dict()
+    state = _gathered(_checked(model))
     if state is None:  # another process writes
         return
     if path.suffix == ".safetensors":

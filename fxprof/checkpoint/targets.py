@@ -10,9 +10,32 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from fxprof.errors import CheckpointError
+from fxprof.errors import CheckpointError, InputError, not_made
 from fxprof.records import Shape
 from fxprof.views.text import listed
+
+
+def check_model(model: object) -> None:
+    """Raise InputError for what is no module, or one that was not made to the end."""
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model must be an nn.Module, got {type(model).__name__}")
+    for path, module in _below(model):
+        if missing := [part for part in ("_parameters", "_buffers", "_modules") if not hasattr(module, part)]:
+            raise not_made(path, type(module).__name__, missing[0])
+
+
+def _below(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The module and all below it with their paths, also where one lacks what ``named_modules`` reads."""
+    seen: set[nn.Module] = set()
+    pending = [("", model)]
+    while pending:
+        path, module = pending.pop()
+        if module not in seen:
+            seen.add(module)
+            yield path, module
+            for name, child in getattr(module, "_modules", {}).items():
+                if child is not None:
+                    pending.append((f"{path}.{name}" if path else name, child))
 
 
 def tensors(model: nn.Module) -> dict[str, Tensor]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain
-from operator import itemgetter
+from operator import attrgetter
 
 from torch import Tensor, nn
 
-from fxprof.errors import InputError
+from fxprof.errors import InputError, not_made
 
-_parts = itemgetter("_parameters", "_buffers", "_modules")
+_parts = attrgetter("_parameters", "_buffers", "_modules")
 
 
 class Inventory:
@@ -39,12 +39,9 @@ class Inventory:
         known = self.paths.get(module)
         prefix = f"{path}." if path else ""
         try:
-            parameters, buffers, children = _parts(vars(module))
-        except KeyError as err:
-            raise InputError(
-                f"every module must be made by nn.Module.__init__, but {path or 'the model'} ({type(module).__name__}) "
-                f"has no {err}; call super().__init__() in its __init__"
-            ) from err
+            parameters, buffers, children = _parts(module)
+        except AttributeError as err:
+            raise not_made(path, type(module).__name__, str(err.name)) from err
         if known is None:
             self.paths[module] = [path]
             if parameters:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+import fxprof
 from fxprof.checkpoint.loading import load
 from fxprof.checkpoint.plan import Match, Plan
 from fxprof.errors import CheckpointError
@@ -77,6 +80,31 @@ def test_lazy_models_are_refused() -> None:
     """Parameters without a shape are named, with what to do."""
     with pytest.raises(CheckpointError, match="run the model once"):
         load(nn.Sequential(nn.LazyLinear(3)), {"0.weight": torch.zeros(3, 4)})
+
+
+class Unmade(nn.Module):
+    """Its __init__ forgets nn.Module's."""
+
+    def __init__(self) -> None:
+        pass
+
+
+def test_modules_that_were_not_made_to_the_end_are_refused(tmp_path: Path) -> None:
+    """On each way in, with the path of the first."""
+    model = nn.Sequential(nn.Linear(2, 2), Unmade())
+    save = partial(fxprof.save, model, tmp_path / "a.pt")
+    for way in (partial(load, model, {}), partial(fxprof.match, model, {}), save):
+        with pytest.raises(fxprof.InputError, match=r"1 \(Unmade\) has no '_parameters'; call super"):
+            way()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning", "ignore:.*torch.jit:FutureWarning")
+def test_traced_modules_are_loaded() -> None:
+    """Their parts are found by torch, not in their own attributes."""
+    model = torch.jit.trace(nn.Sequential(nn.Linear(2, 3)), torch.ones(1, 2))
+    assert load(model, {"0.weight": torch.full((3, 2), 5.0), "0.bias": torch.ones(3)}).complete
+    assert model(torch.ones(1, 2)).tolist() == [[11, 11, 11]]
 
 
 def test_wrapped_models() -> None:

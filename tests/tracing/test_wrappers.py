@@ -90,15 +90,17 @@ class _nothing:
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning", "ignore:.*torch.jit:FutureWarning")
 def test_torchscript_is_seen_into() -> None:
-    """A scripted model, a scripted child and a scripted function all count."""
+    """A scripted model, a scripted child, a scripted function and a traced model all count."""
     plain = nn.Sequential(nn.Linear(10, 10, bias=False), nn.ReLU())
     whole = torch.jit.script(plain)
     child = nn.Sequential(torch.jit.script(plain), nn.Linear(10, 10, bias=False))
     double = torch.jit.script(lambda_free_double)
+    traced = torch.jit.trace(plain, torch.ones(3, 10))
     calls = module(lambda self, x: self.fc(double(x)), fc=nn.Linear(10, 10, bias=False))
 
     assert fxprof.analyze(whole, (3, 10)).macs == 300
     assert fxprof.analyze(child, (3, 10)).macs == 600
+    assert fxprof.analyze(traced, (3, 10)).macs == fxprof.analyze(nn.Sequential(traced), (3, 10)).macs == 300
     report = fxprof.analyze(calls, (3, 10))
     assert (report.macs, report.flops) == (300, 600 + 30)
 
