@@ -36,6 +36,7 @@ class Nodes:
         self.attributes: dict[str, Any] = {}
         self.missed_calls = False
         self.source: tuple[str, int] | None = None  # of the call being recorded, where its forward is not run
+        self.through_function: bool | None = None  # whether gradients flow through the autograd Function being run
         self._modules = modules
         self._prefixes: dict[Any, str] = {}
 
@@ -94,7 +95,8 @@ class Nodes:
         prefix = self._prefixes.get(target)
         if prefix is None:
             prefix = self._prefixes[target] = snake_case(target)
-        call, grad_enabled = self._modules.current, torch.is_grad_enabled()
+        call, through = self._modules.current, self.through_function
+        grad_enabled = torch.is_grad_enabled() if through is None else through
         return self.graph.add(kind, target, args, kwargs, prefix, call, source, grad_enabled)
 
     def constant(self, item: Any) -> Any:
