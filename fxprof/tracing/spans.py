@@ -98,7 +98,7 @@ def _raw_span(
         return (kwargs.get("low", low), kwargs.get("high", high) - 1)
     if op == "uniform_":
         given = {"from": 0.0, "to": 1.0, **kwargs, **dict(zip(("from", "to"), args[1:]))}
-        return (given["from"], given["to"])
+        return union([spans(given["from"]), spans(given["to"])])
     if out.is_complex() or not inputs:
         return None
     source: Tensor = inputs[0]

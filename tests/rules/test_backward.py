@@ -292,7 +292,7 @@ class Doubled(torch.autograd.Function):
 
 def checkpointed(self: Any, x: torch.Tensor) -> torch.Tensor:
     """A layer that torch runs again in the backward pass, in the older of its two ways."""
-    return torch.utils.checkpoint.checkpoint(self.stem, x, use_reentrant=True)  # type: ignore[no-any-return]
+    return torch.utils.checkpoint.checkpoint(self.stem, x, use_reentrant=True)
 
 
 @pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
@@ -312,7 +312,7 @@ def test_gradients_that_are_off_stay_off_in_autograd_functions() -> None:
     def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
             x = Doubled.apply(self.stem(x))
-        return self.fc(x)  # type: ignore[no-any-return]
+        return self.fc(x)
 
     model = module(forward, stem=nn.Linear(4, 4, bias=False), fc=nn.Linear(4, 4, bias=False))
 

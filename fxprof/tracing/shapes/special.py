@@ -18,6 +18,14 @@ def _ctc_loss(
     return torch.empty(batch, dtype=log_probs.dtype, device="meta")
 
 
+def _gaussian_nll_loss(
+    input: Tensor, target: Tensor, var: Any, full: bool = False, eps: float = 1e-6, reduction: str = "mean"
+) -> Tensor:
+    """x (*) -> a scalar, or (*) without reduction; torch looks for negative variances."""
+    shape = torch.broadcast_shapes(input.shape, target.shape)  # type: ignore[no-untyped-call]
+    return torch.empty(shape if reduction == "none" else (), dtype=input.dtype, device="meta")
+
+
 def _autograd_grad(outputs: Any, inputs: Any, *_: Any, **__: Any) -> tuple[Tensor, ...]:
     """One gradient per input, shaped like it."""
     return tuple(
@@ -92,5 +100,6 @@ SHAPES: dict[Any, Callable[..., Any]] = {
     torch.ctc_loss: _ctc_loss,
     torch.istft: _istft,
     torch.Tensor.istft: _istft,
+    torch.nn.functional.gaussian_nll_loss: _gaussian_nll_loss,
     torch.autograd.grad: _autograd_grad,
 }
