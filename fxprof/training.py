@@ -54,17 +54,31 @@ def _between(
     """The nodes on a differentiable way from ``starts`` to ``ends``; ``off`` says where gradients are off."""
     order = list(nodes)
     needing = set(starts)
+    sharing: dict[Any, list[Node]] = {}  # the nodes that are views of one memory, for those written into
+    written = {_memory(node.written) for node in order if node.written is not None}
     for node in order:
+        if _memory(node) in written:
+            sharing.setdefault(_memory(node), []).append(node)
         if not needing.isdisjoint(_differentiated(node)) and not off(node) and not _stops(node):
             needing.add(node)
             if node.written is not None:  # what was written into needs it from here on
-                needing.add(node.written)
+                needing.update(_written(node, sharing))
     reached = set(ends)
     for node in reversed(order):
-        if node in needing and (node in reached or node.written in reached):
+        if node in needing and (node in reached or not reached.isdisjoint(_written(node, sharing))):
             reached.update(_differentiated(node))
             reached.add(node)
     return needing & reached
+
+
+def _written(node: Node, sharing: Mapping[Any, list[Node]]) -> list[Node]:
+    """The nodes that see what a node writes."""
+    return [] if node.written is None else sharing.get(_memory(node.written), [])
+
+
+def _memory(node: Node) -> Any:
+    """What a node has in common with its views."""
+    return node if node.storage is None else node.storage
 
 
 def _differentiated(node: Node) -> list[Node]:

@@ -181,6 +181,8 @@ def _failed(tracer: Tracer, err: Exception) -> TraceError:
     place = f"{frame.path} ({kind})" if frame and frame.path else kind
     said = f"{type(err).__name__}: {_first_lines(str(err))}{_line_of(err)}"
     advice = ""
+    if "NestedTensor" in said or "NestedInt" in said:
+        advice = "; nested tensors cannot be traced, because their rows have shapes of their own: pad them"
     if (function := tracer.functions.failed) is not None:
         advice = (
             f"; {function} may need real data: teach what it costs and returns with "

@@ -24,7 +24,7 @@ CHOOSING: dict[str, tuple[int, int | None]] = {
     "multinomial": (3, -1),
 }  # fmt: skip
 # Random numbers that steer: whether a layer is left out in training, and which. More are noise.
-DRAWING = frozenset(["rand", "rand_like", "uniform_"])
+DRAWING = frozenset(["rand", "rand_like", "uniform_", "randperm"])
 _DRAWN = 256
 _ALTERNATIVES = 1024  # more are positions or words rather than experts
 _TURNS = 64  # choices at one line within one call of a module: a loop that goes on until the data says otherwise
@@ -50,10 +50,15 @@ DRAW = Assumed("", "a random draw", "spread evenly over its range", "another dra
 
 
 def spread(drawn: Tensor, span: tuple[float, float] | None) -> Tensor | None:
-    """A row of numbers for a few that are drawn from ``span``, one in the middle; None where there are many."""
+    """A row of numbers for a few that are drawn from ``span``, one in the middle; None where there are many.
+
+    Integers are a permutation.
+    """
     count = drawn.numel()
     if span is None or drawn.dim() > 1 or not 0 < count <= _DRAWN:
         return None
+    if not drawn.dtype.is_floating_point:  # a permutation
+        return torch.arange(count, dtype=drawn.dtype)
     row = (torch.arange(count, dtype=torch.float64) + 0.5) / count * (span[1] - span[0]) + span[0]
     return row.to(drawn.dtype).reshape(drawn.shape)
 

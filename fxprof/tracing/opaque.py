@@ -24,7 +24,6 @@ from fxprof.report import TensorSpec
 from fxprof.rules.registry import REGISTERED, SHAPES
 from fxprof.tracing import quantized
 from fxprof.tracing.choices import Assumed
-from fxprof.tracing.nodes import Nodes
 from fxprof.tracing.values import CHOSEN_NUMEL, map_tensors, small_enough, tensors_in
 
 _UNCOMPILED = "_FLEX_ATTENTION_DISABLE_COMPILE_DEBUG"  # calls the operator instead of compiling a call of it
@@ -132,14 +131,10 @@ def _on_zeros(func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any
 
 
 class Functions:
-    """Calls of ``torch.autograd.Function``: which one has failed, and those with a rule, on the thread that traces.
+    """Calls of ``torch.autograd.Function``: which one has failed, and those with a rule, on the thread that traces."""
 
-    ``nodes`` are told whether gradients flow through the one being called, in whose forward they are off.
-    """
-
-    def __init__(self, nodes: Nodes) -> None:
+    def __init__(self) -> None:
         self._thread = threading.get_ident()
-        self._nodes = nodes
         self.failed: str | None = None
 
     @contextmanager
@@ -154,15 +149,11 @@ class Functions:
             name = f"{cls.__module__}.{cls.__qualname__}"
             if name in REGISTERED:
                 return record(plain, args, kwargs)
-            outer = self._nodes.through_function
-            self._nodes.through_function = torch.is_grad_enabled() if outer is None else outer
             try:
                 return plain(*args, **kwargs)
             except Exception:
                 self.failed = self.failed or name
                 raise
-            finally:
-                self._nodes.through_function = outer
 
         setattr(torch.autograd.Function, _APPLY, classmethod(apply))
         flex = sys.modules.get("torch.nn.attention.flex_attention")

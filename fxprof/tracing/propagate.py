@@ -48,7 +48,7 @@ _UNINITIALIZED = frozenset("empty empty_like new_empty empty_strided new_empty_s
 _SIZED = frozenset(
     """view reshape expand repeat tile narrow unflatten split split_with_sizes chunk topk pad interpolate select roll
     unfold new_zeros new_ones new_full new_empty tensor_split permute transpose tril triu broadcast_to as_strided
-    adaptive_avg_pool2d adaptive_max_pool2d repeat_interleave multinomial""".split()
+    adaptive_avg_pool2d adaptive_max_pool2d repeat_interleave multinomial one_hot""".split()
 )
 # These read a 1-d integer argument on the CPU whatever device the data is on.
 _READS_CPU = frozenset(

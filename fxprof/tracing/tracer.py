@@ -57,7 +57,7 @@ class Tracer(TorchFunctionMode):
         self._device = device
         self._assumptions = assumptions
         self._propagator = Propagator(assumptions, self.modules.where)
-        self.functions = Functions(self.nodes)
+        self.functions = Functions()
         self._see_dispatch = see_dispatch
         self._leaves: Leaves | None = None
         self._busy = False  # inside a recorded call, where everything is its implementation

@@ -334,3 +334,51 @@ def test_no_gradient_flows_to_what_lends_its_shape(lent: Any) -> None:
         model(torch.ones(1, 4)).sum().backward()
 
     assert fxprof.analyze(model, (1, 4), training=True).macs == counter.get_total_flops() // 2 == 3 * 16
+
+
+doubled = Doubled.apply  # as code keeps it
+
+
+@pytest.mark.parametrize("grad", [True, False])
+def test_a_function_kept_by_another_name_is_seen(grad: bool) -> None:
+    """Torch offers no place to intercept it; where gradients are off, they stay off in it."""
+
+    def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
+        with torch.set_grad_enabled(grad):
+            x = doubled(self.stem(x))
+        return self.fc(x)
+
+    model = module(forward, stem=nn.Linear(4, 4, bias=False), fc=nn.Linear(4, 4, bias=False))
+
+    assert fxprof.analyze(model, (1, 4), training=True).macs == (5 if grad else 3) * 16
+
+
+def into_a_row(z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Writes to a view."""
+    z[0].copy_(y[0])
+    return z
+
+
+def into_all(z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Writes to a view, with an index."""
+    z.view(-1)[:4] = y[0]
+    return z
+
+
+def under_a_view(z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Writes to what a view that was there before sees."""
+    row = z[:2]
+    z[0] = y[0]
+    return row
+
+
+@pytest.mark.parametrize("write", [into_a_row, into_all, under_a_view])
+def test_gradients_flow_through_memory(write: Any) -> None:
+    """What is written to a tensor is in its views, and the other way round: torch counts the same."""
+    layers = {name: nn.Linear(4, 4, bias=False) for name in ("stem", "last")}
+    model = module(lambda self, x: self.last(write(torch.zeros(2, 4), self.stem(x))), **layers)
+    with FlopCounterMode(display=False) as counter:
+        model(torch.ones(1, 4)).sum().backward()
+
+    # of 1 row, with the weight's gradient; of 2 rows, with both
+    assert fxprof.analyze(model, (1, 4), training=True).macs == counter.get_total_flops() // 2 == 2 * 16 + 3 * 32

@@ -325,6 +325,33 @@ def test_an_op_of_torch_without_a_meta_kernel_runs_on_zeros(call: Any, shape: tu
     assert {bound.what for bound in report.bounds} == {"the shape of its result"}
 
 
+def test_a_permutation_is_one() -> None:
+    """A few numbers of it can be read; more have a known range."""
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        few, many = torch.randperm(4), torch.randperm(1024)
+        assert sorted(few.tolist()) == [0, 1, 2, 3]
+        return self.fc(x[few[:2]]) + self.fc(x[many[:2].tolist()])
+
+    assert fxprof.analyze(module(forward, fc=linear()), (1024, 4)).macs == 2 * 2 * 16
+
+
+def test_a_number_of_classes_is_read() -> None:
+    """Also where it is a tensor."""
+    four: Any = torch.tensor(4)
+    model = module(lambda self, x: self.fc(F.one_hot(x.argmax(-1), four).float()), fc=linear())
+
+    assert fxprof.analyze(model, (3, 4)).macs == 3 * 16
+
+
+def test_nested_tensors_are_refused_by_name() -> None:
+    """Torch has no meta tensors of that kind."""
+    model = module(lambda self, x: torch.nested.nested_tensor([x[0], x[1, :2]], layout=torch.jagged).values())
+
+    with pytest.raises(fxprof.TraceError, match=r"nested tensors cannot be traced.*pad them"):
+        fxprof.analyze(model, (2, 4, 8))
+
+
 def test_one_number_can_be_chosen_from() -> None:
     """A tensor without dimensions has one place to choose."""
     model = module(lambda self, x: self.fc(x) * x.sum().argmax(0) + x.sum().topk(1).values, fc=linear())

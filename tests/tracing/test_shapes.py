@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -439,3 +440,22 @@ def test_in_place_takes_no_new_memory(function: Any) -> None:
 
     assert FORMS[function](x, inplace=True) is x
     assert fxprof.analyze(model, (2, 3)).activations == 2 * 4
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x, two: F.conv1d(x, x[:, :, :3], stride=two, padding=two), lambda x, two: F.max_pool1d(x, two),
+        lambda x, two: F.max_pool1d(x, two, stride=two),
+        lambda x, two: F.avg_pool1d(x, (two,)), lambda x, two: x.reshape(two, -1).chunk(two)[0].mean(two - 1),
+        lambda x, two: torch.zeros(two, two) + F.group_norm(x, two).flatten()[:two],
+    ],
+)  # fmt: skip
+def test_numbers_of_numpy_are_numbers(call: Any) -> None:
+    """As they come out of a configuration, or of arithmetic on shapes."""
+    model = module(lambda self, x, two: call(x, two))
+    plain = fxprof.analyze(model, (4, 4, 9), 2)
+
+    found = fxprof.analyze(model, (4, 4, 9), np.int64(2))
+
+    assert (found.macs, found.flops, found.activations) == (plain.macs, plain.flops, plain.activations)
