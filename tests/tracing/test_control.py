@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -285,6 +287,23 @@ def test_a_layer_that_is_seldom_left_out_is_there(forward: Any) -> None:
         ("a random draw", "spread evenly over its range")
     }
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("draw", [random.random, np.random.rand])
+def test_layers_left_out_by_the_dice_of_others_are_always_the_same(draw: Any) -> None:
+    """Python's and NumPy's draws are real ones; a report must not depend on what was drawn before it."""
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = x if draw() < 0.5 else layer(x)
+        return x
+
+    model = module(forward, layers=nn.ModuleList(linear() for _ in range(32)))
+    first = fxprof.analyze(model, (1, 4))
+    draw()
+
+    assert fxprof.analyze(model, (1, 4)) == first
+    assert 0 < first.macs < 32 * 16
 
 
 def test_draws_that_steer_nothing_are_not_declared() -> None:
