@@ -111,7 +111,7 @@ def _attempt(
     device = torch.device("cpu") if first is None or first.is_meta else first.device
     with _ONE_AT_A_TIME, untouched(model.paths.keys()), torch.set_grad_enabled(training):
         tracer = Tracer(model, assumptions, device, see_dispatch=see_dispatch)
-        reader = InputReader(tracer, _floating_dtype(model))
+        reader = InputReader(tracer, _floating_dtype(model), model.model)
         args = [reader.read(name, value) for name, value in zip(names, inputs)]
         named = {name: reader.read(name, value) for name, value in kwargs.items()}
         try:
