@@ -14,14 +14,20 @@ from fxprof.tracing import Trace
 from fxprof.tracing.graph import Graph, Node, nodes_in
 
 # A gradient stops here.
-_STOPS = frozenset(["detach", "data", "stop_gradient"])
+_STOPS = frozenset(
+    """detach data stop_gradient tensor zeros_like ones_like empty_like full_like rand_like randn_like randint_like
+    new_zeros new_ones new_empty new_full new_tensor new_empty_strided""".split()
+)
+# Their second tensor lends its shape or dtype only, and gets none.
+_AFTER_ANOTHER = frozenset(["expand_as", "view_as", "reshape_as", "type_as", "to"])
 
 
 def needs_gradient(traced: Trace) -> Set[Node]:
     """The nodes through which a gradient flows from the model's outputs back to a trainable parameter.
 
     Frozen parameters, integer and boolean results, ``detach`` and ``torch.no_grad`` end it; the
-    model's inputs need none. Every floating output is taken to be part of the loss.
+    model's inputs need none. Every floating output is taken to be part of the loss. The gradient of an
+    autograd Function flows through the calls of its forward, whatever its backward computes.
     """
     attributes = traced.graph.of("get_attr")
     trainable = [n for n in attributes if getattr(traced.attributes[str(n.target)], "requires_grad", False)]
@@ -48,17 +54,37 @@ def _between(
     """The nodes on a differentiable way from ``starts`` to ``ends``; ``off`` says where gradients are off."""
     order = list(nodes)
     needing = set(starts)
+    sharing: dict[Any, list[Node]] = {}  # the nodes that are views of one memory, for those written into
+    written = {_memory(node.written) for node in order if node.written is not None}
     for node in order:
-        if not needing.isdisjoint(node.all_input_nodes) and not off(node) and not _stops(node):
+        if _memory(node) in written:
+            sharing.setdefault(_memory(node), []).append(node)
+        if not needing.isdisjoint(_differentiated(node)) and not off(node) and not _stops(node):
             needing.add(node)
             if node.written is not None:  # what was written into needs it from here on
-                needing.add(node.written)
+                needing.update(_written(node, sharing))
     reached = set(ends)
     for node in reversed(order):
-        if node in needing and (node in reached or node.written in reached):
-            reached.update(node.all_input_nodes)
+        if node in needing and (node in reached or not reached.isdisjoint(_written(node, sharing))):
+            reached.update(_differentiated(node))
             reached.add(node)
     return needing & reached
+
+
+def _written(node: Node, sharing: Mapping[Any, list[Node]]) -> list[Node]:
+    """The nodes that see what a node writes."""
+    return [] if node.written is None else sharing.get(_memory(node.written), [])
+
+
+def _memory(node: Node) -> Any:
+    """What a node has in common with its views."""
+    return node if node.storage is None else node.storage
+
+
+def _differentiated(node: Node) -> list[Node]:
+    """The inputs that a gradient of the node can flow to."""
+    inputs = node.all_input_nodes
+    return inputs[:1] if len(inputs) > 1 and ops.op_of(node.target) in _AFTER_ANOTHER else inputs
 
 
 def _stops(node: Node) -> bool:

@@ -111,7 +111,7 @@ def _attempt(
     device = torch.device("cpu") if first is None or first.is_meta else first.device
     with _ONE_AT_A_TIME, untouched(model.paths.keys()), torch.set_grad_enabled(training):
         tracer = Tracer(model, assumptions, device, see_dispatch=see_dispatch)
-        reader = InputReader(tracer, _floating_dtype(model))
+        reader = InputReader(tracer, _floating_dtype(model), model.model)
         args = [reader.read(name, value) for name, value in zip(names, inputs)]
         named = {name: reader.read(name, value) for name, value in kwargs.items()}
         try:
@@ -181,6 +181,8 @@ def _failed(tracer: Tracer, err: Exception) -> TraceError:
     place = f"{frame.path} ({kind})" if frame and frame.path else kind
     said = f"{type(err).__name__}: {_first_lines(str(err))}{_line_of(err)}"
     advice = ""
+    if "NestedTensor" in said or "NestedInt" in said:
+        advice = "; nested tensors cannot be traced, because their rows have shapes of their own: pad them"
     if (function := tracer.functions.failed) is not None:
         advice = (
             f"; {function} may need real data: teach what it costs and returns with "

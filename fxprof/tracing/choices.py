@@ -4,7 +4,8 @@
 every row picks as many; so the trace picks them evenly and goes on with real numbers: loops over experts,
 masks, counts and offsets find sizes that add up exactly, however the model's code sorts its rows. Where a choice
 turns out to be followed for some alternatives only, nothing adds up, and the next attempt leaves it open: what
-depends on it then takes its upper bound.
+depends on it then takes its upper bound. A few random numbers are likewise spread evenly over their range, so that a
+layer that is seldom left out is there.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ CHOOSING: dict[str, tuple[int, int | None]] = {
     "topk": (2, -1), "argmax": (1, None), "argmin": (1, None), "max": (1, None), "sort": (1, -1), "argsort": (1, -1),
     "multinomial": (3, -1),
 }  # fmt: skip
+# Random numbers that steer: whether a layer is left out in training, and which. More are noise.
+DRAWING = frozenset(["rand", "rand_like", "uniform_", "randperm"])
+_DRAWN = 256
 _ALTERNATIVES = 1024  # more are positions or words rather than experts
 _TURNS = 64  # choices at one line within one call of a module: a loop that goes on until the data says otherwise
 
@@ -41,6 +45,22 @@ class Assumed:
 INPUT = Assumed(
     "", "the values of an input given without data", "all 1", "real values may find other sizes or take other branches"
 )
+
+DRAW = Assumed("", "a random draw", "spread evenly over its range", "another draw may find other sizes or branches")
+
+
+def spread(drawn: Tensor, span: tuple[float, float] | None) -> Tensor | None:
+    """A row of numbers for a few that are drawn from ``span``, one in the middle; None where there are many.
+
+    Integers are a permutation.
+    """
+    count = drawn.numel()
+    if span is None or drawn.dim() > 1 or not 0 < count <= _DRAWN:
+        return None
+    if not drawn.dtype.is_floating_point:  # a permutation
+        return torch.arange(count, dtype=drawn.dtype)
+    row = (torch.arange(count, dtype=torch.float64) + 0.5) / count * (span[1] - span[0]) + span[0]
+    return row.to(drawn.dtype).reshape(drawn.shape)
 
 
 @dataclass(eq=False)
@@ -90,6 +110,8 @@ class Choices:
         position, default = CHOOSING[name]
         dim = kwargs.get("dim", args[position] if len(args) > position else default)
         if type(dim) is not int or not isinstance(x, Tensor) or picked is None or picked.dtype is not torch.int64:
+            return None
+        if not x.dim():  # one number, which is the choice
             return None
         module, source = where
         size = x.shape[dim]

@@ -1,7 +1,8 @@
 """What the user passes for an argument of forward, turned into abstract tensors and placeholders.
 
 An argument is any nesting of tuples, lists, dicts, dataclasses and named tuples over shapes (tuples or
-lists of ints: a tensor in the model's floating dtype), TensorSpecs, tensors, and plain Python values.
+lists of ints: a tensor in the model's floating dtype), TensorSpecs, tensors, and plain Python values. Ints for a
+parameter whose annotation says so (``size: tuple[int, int]``) are what they are.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import copy
 import dataclasses
 import inspect
 import operator
+import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from types import FunctionType, MethodType
@@ -39,15 +41,18 @@ class GivenShape:
 class InputReader:
     """Creates the placeholders of one trace, in the order of the arguments."""
 
-    def __init__(self, tracer: Tracer, dtype: torch.dtype) -> None:
+    def __init__(self, tracer: Tracer, dtype: torch.dtype, model: nn.Module) -> None:
         self._tracer = tracer
         self._dtype = dtype
+        self._numbers = _takes_numbers(model)
         self.profiles: list[InputProfile] = []
         self.shapes: dict[Node, GivenShape] = {}
 
     def read(self, name: str, argument: Any) -> Any:
         """Make the placeholder ``name`` and return what forward is to be called with."""
         node = self._tracer.nodes.placeholder(name)
+        if name in self._numbers and is_shape(argument):
+            return argument
         return self._abstract(name, argument, lambda: node)
 
     def _abstract(self, name: str, item: Any, node: Callable[[], Node]) -> Any:
@@ -110,6 +115,19 @@ class InputReader:
         if value.real is None and not value.handle.requires_grad:
             value.layout = layout_of(value.handle)
         return value.handle
+
+
+_INTS = re.compile(r"(tuple|list|sequence|iterable)\[.*\bint\b|\bSize\b", re.IGNORECASE)
+
+
+def _takes_numbers(model: nn.Module) -> frozenset[str]:
+    """The parameters of forward that are annotated as several ints, and not as a tensor."""
+    try:
+        parameters = inspect.signature(model.forward).parameters
+    except (TypeError, ValueError):  # compiled code without a signature
+        return frozenset()
+    annotated = {name: str(p.annotation) for name, p in parameters.items() if p.annotation is not p.empty}
+    return frozenset(name for name, text in annotated.items() if "Tensor" not in text and _INTS.search(text))
 
 
 def is_shape(item: Any) -> bool:

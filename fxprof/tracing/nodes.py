@@ -14,7 +14,7 @@ from torch.fx.passes.shape_prop import TensorMetadata
 
 from fxprof.tracing.graph import Graph, Node, outside, snake_case
 from fxprof.tracing.layouts import layout_of
-from fxprof.tracing.location import code_kind, source_of, user_frame
+from fxprof.tracing.location import code_kind, in_function, source_of, user_frame
 from fxprof.tracing.modules import ModuleStack
 from fxprof.tracing.names import OPERATORS, REFLECTED
 from fxprof.tracing.quantized import packed
@@ -37,6 +37,8 @@ class Nodes:
         self.missed_calls = False
         self.source: tuple[str, int] | None = None  # of the call being recorded, where its forward is not run
         self._modules = modules
+        # Whether gradients were on at the last node: in the forward of an autograd Function torch turns them off.
+        self._gradients = self._training = torch.is_grad_enabled()
         self._prefixes: dict[Any, str] = {}
 
     def placeholder(self, name: str) -> Node:
@@ -95,6 +97,8 @@ class Nodes:
         if prefix is None:
             prefix = self._prefixes[target] = snake_case(target)
         call, grad_enabled = self._modules.current, torch.is_grad_enabled()
+        if grad_enabled is not self._gradients and self._training:
+            grad_enabled = self._gradients = grad_enabled or (self._gradients and in_function())
         return self.graph.add(kind, target, args, kwargs, prefix, call, source, grad_enabled)
 
     def constant(self, item: Any) -> Any:

@@ -48,12 +48,14 @@ _UNINITIALIZED = frozenset("empty empty_like new_empty empty_strided new_empty_s
 _SIZED = frozenset(
     """view reshape expand repeat tile narrow unflatten split split_with_sizes chunk topk pad interpolate select roll
     unfold new_zeros new_ones new_full new_empty tensor_split permute transpose tril triu broadcast_to as_strided
-    adaptive_avg_pool2d adaptive_max_pool2d repeat_interleave multinomial""".split()
+    adaptive_avg_pool2d adaptive_max_pool2d repeat_interleave multinomial one_hot""".split()
 )
 # These read a 1-d integer argument on the CPU whatever device the data is on.
 _READS_CPU = frozenset(
     "_pack_padded_sequence _pad_packed_sequence lstm gru rnn_tanh rnn_relu tensor_split quantized_lstm".split()
 )
+# What torch says where a function reads a number out of a meta tensor, or has no kernel for one.
+_NEEDS_DATA = ("item() cannot be called on meta tensors", "with Meta tensors", "Meta' backend")
 _INDEXING = frozenset(["__getitem__", "getitem"])
 _ASSIGNMENTS = frozenset(["__setitem__", "index_put_", "index_put", "masked_scatter_"])
 
@@ -117,7 +119,12 @@ class Propagator:
             return None if name == "__setitem__" else call.lookup(call.args[0]).meta
         if name in _READS_CPU:
             return call.with_tensors(_cpu_integers).run("meta")
-        return self._on_meta(call.with_tensors(_meta))
+        try:
+            return self._on_meta(call.with_tensors(_meta))
+        except (NotImplementedError, RuntimeError) as err:
+            if not any(said in str(err) for said in _NEEDS_DATA):
+                raise
+            return self._needing_data(call, err)
 
     # -- the two ways to run -----------------------------------------------------------------------
 
@@ -159,6 +166,31 @@ class Propagator:
             call = replace(call, kwargs={**call.kwargs, "device": "cpu"})
         result = call.run("cpu")
         return result.zero_() if call.name in _UNINITIALIZED else result
+
+    def _needing_data(self, call: Call, failure: Exception) -> Any:
+        """What a function returns that reads numbers out of its arguments, or has no kernel for meta tensors."""
+
+        def number(tensor: Tensor) -> Any:
+            return self.number(call.lookup(tensor), call.name) if tensor.dim() == 0 else tensor
+
+        rest = (call.args[1:], call.kwargs)
+        if any(tensor.dim() == 0 for tensor in tensors_in(rest)):
+            args, kwargs = map_tensors(rest, number)
+            call = replace(call, args=(*call.args[:1], *args), kwargs=kwargs)
+            try:
+                return self._on_meta(call.with_tensors(_meta))
+            except (NotImplementedError, RuntimeError) as err:
+                failure = err
+        if not all(small_enough(value.handle.shape, CHOSEN_NUMEL) for value in call.values):
+            raise failure
+        try:
+            with torch.no_grad():
+                result = call.with_tensors(_zeros).run("cpu")
+        except Exception:
+            raise failure from None
+        self._assumptions.note_made_up(call.name, [opaque.ZEROS], *self._where())
+        found = map_tensors(result, lambda tensor: torch.empty_like(tensor, device="meta"))
+        return type(result)(found) if isinstance(result, tuple) else found
 
     def _result_is_small(self, call: Call) -> bool:
         """Whether what the call returns is small enough to keep its values, as all it takes are."""
@@ -301,6 +333,10 @@ def _meta(value: Value) -> Tensor:
 
 def _data(value: Value) -> Tensor:
     return value.meta if value.real is None else value.real
+
+
+def _zeros(value: Value) -> Tensor:
+    return torch.zeros_like(value.meta, device="cpu") if value.real is None else value.real
 
 
 def _cpu_integers(value: Value) -> Tensor:

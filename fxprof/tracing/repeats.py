@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from fxprof.tracing.choices import CHOOSING
+from fxprof.tracing.choices import CHOOSING, DRAWING
 from fxprof.tracing.graph import Node
 from fxprof.tracing.layouts import Layout, layout_of
 from fxprof.tracing.spans import Span
@@ -34,6 +34,7 @@ _MIXED = frozenset(
     """__getitem__ add sub mul div __add__ __radd__ __sub__ __rsub__ __mul__ __rmul__ __truediv__ masked_fill where
     index_select matmul linear scaled_dot_product_attention embedding lstm gru rnn_tanh rnn_relu""".split()
 )
+_CHANCE = DRAWING.union(CHOOSING)
 _SEQUENCES = frozenset([tuple, list, torch.Size])
 
 
@@ -103,7 +104,7 @@ _seen: dict[Any, Seen] = {}
 
 def sight(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], find: Find) -> Sight | None:
     """See a call as it is looked up; None where it cannot be told from its layouts."""
-    if func.__name__ in CHOOSING or (type(func) is FunctionType and not func.__module__.startswith("torch.")):
+    if func.__name__ in _CHANCE or (type(func) is FunctionType and not func.__module__.startswith("torch.")):
         return None  # the user's own functions may read anything
     parts: list[Any] = [func, torch.get_default_dtype()]
     values: list[Value] = []

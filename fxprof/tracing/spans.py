@@ -17,7 +17,7 @@ Span = tuple[float, float]
 
 _INDICES = frozenset(
     """argmax argmin argsort topk sort max min kthvalue median mode cummax cummin nonzero argwhere where nms
-    searchsorted bucketize randperm""".split()
+    searchsorted bucketize""".split()
 )
 # Their results hold numbers of their first argument only.
 _CARRIED = frozenset(
@@ -66,9 +66,9 @@ _ARITHMETIC |= {f"{name}_": function for name, function in list(_ARITHMETIC.item
 _ARITHMETIC |= {"__floordiv__": _quotients, "__mod__": _ARITHMETIC["remainder"]}
 
 # Calls of others have results of unknown bounds.
-_BOUNDED = frozenset("randint uniform_ count_nonzero sum cumsum long int type type_as clamp clamp_".split()).union(
-    _UNIT, _INDICES, _CARRIED, _JOINED, _ARITHMETIC
-)
+_BOUNDED = frozenset(
+    "randint randperm uniform_ count_nonzero sum cumsum long int type type_as clamp clamp_".split()
+).union(_UNIT, _INDICES, _CARRIED, _JOINED, _ARITHMETIC)
 
 
 def span_of(
@@ -96,9 +96,11 @@ def _raw_span(
     if op == "randint":
         low, high = (0, args[0]) if len(args) < 2 or not isinstance(args[1], int) else args[:2]
         return (kwargs.get("low", low), kwargs.get("high", high) - 1)
+    if op == "randperm":
+        return (0, max(out.numel(), 1) - 1)
     if op == "uniform_":
         given = {"from": 0.0, "to": 1.0, **kwargs, **dict(zip(("from", "to"), args[1:]))}
-        return (given["from"], given["to"])
+        return union([spans(given["from"]), spans(given["to"])])
     if out.is_complex() or not inputs:
         return None
     source: Tensor = inputs[0]

@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from fxprof.tracing import names
 from fxprof.tracing.bounds import Assumptions
 from fxprof.tracing.calls import Call
-from fxprof.tracing.choices import CHOOSING, Assumed
+from fxprof.tracing.choices import CHOOSING, DRAW, DRAWING, Assumed, spread
 from fxprof.tracing.formed import formed
 from fxprof.tracing.graph import Node
 from fxprof.tracing.inventory import Inventory
@@ -157,8 +157,9 @@ class Tracer(TorchFunctionMode):
         if written is None and not opaque and next(tensors_in(result), None) is None:
             return result
         target = self.values[written].graph_node() if isinstance(written, Tensor) else None
+        drawn = self._drawn(name, args, kwargs, values, result) if name in DRAWING else None
         if written is not None:
-            known = all(value.real is not None for value in values) and name not in RANDOM
+            known = all(value.real is not None for value in values) and (name not in RANDOM or drawn is not None)
             self.values.write(written, args[2] if name == "__setitem__" else None, known)
         node = self.nodes.call(func, name, graph_args, graph_kwargs)
         if target is not None:
@@ -168,6 +169,8 @@ class Tracer(TorchFunctionMode):
             made = self._assumptions.choices.make(name, args, kwargs, result, self.modules.where(), call)
             if made is not None:
                 return self._adopt(made[0], node, name, args, kwargs, values, (*facts, made[1]))
+        if drawn is not None:
+            return self._adopt(drawn, node, name, args, kwargs, values, (*facts, DRAW))
         held = self._adopt(result, node, name, args, kwargs, values, facts)
         if support is not None:
             self.values[held].support, self.values[held].assumed = support, facts
@@ -176,6 +179,20 @@ class Tracer(TorchFunctionMode):
         if look is not None and support is None and self._assumptions.made == assumptions:
             remember(look, node, result, self.values.__getitem__, written)
         return held
+
+    def _drawn(
+        self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], values: list[Value], result: Tensor
+    ) -> Tensor | None:
+        """What stands for a few random numbers; where they are written over control data, it is there already."""
+        span = span_of(name, args, kwargs, [value.handle for value in values], result, 0, self.values.span)
+        row = spread(result, span)
+        if row is not None and name == "uniform_":
+            value = self.values[args[0]] if args else None  # torch.nn.init has a function of that name, too
+            if value is None or value.real is None:
+                return None
+            value.assumed = (*value.assumed, DRAW)
+            return value.real.copy_(row)
+        return row
 
     def _facts(self, values: list[Value]) -> tuple[Assumed, ...]:
         """What was made up of the data that a call reads."""
@@ -224,7 +241,7 @@ class Tracer(TorchFunctionMode):
         values = [self.values[tensor] for tensor in tensors_in((args, kwargs))]
         abstract = next((value for value in values if value.real is None), None)
         if abstract is None:
-            self._propagator.note_assumed(name, values)
+            self._propagator.note_assumed(name.strip("_"), values)
             found = func(*self._real(args), **self._real(kwargs))
             if name in names.BRANCHES and any(value.assumed for value in values):
                 return self._assumptions.likely(found, "bool", *self.modules.where())

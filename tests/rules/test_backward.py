@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+import torch.utils.checkpoint
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -273,3 +274,111 @@ def test_results_in_any_object_are_what_is_trained(wrap: Any) -> None:
     # forward, the gradients of both weights, and that of what the second layer reads
     assert report.macs == 2 * (3 * 4 * 8) + 3 * (3 * 8 * 8)
     assert report.outputs[0].startswith("linear")
+
+
+class Doubled(torch.autograd.Function):
+    """Written by hand, as memory-efficient activations are."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        """Torch runs this without gradients."""
+        return x * 2
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> Any:
+        """And this with the gradient of the result."""
+        return grad * 2
+
+
+def checkpointed(self: Any, x: torch.Tensor) -> torch.Tensor:
+    """A layer that torch runs again in the backward pass, in the older of its two ways."""
+    return torch.utils.checkpoint.checkpoint(self.stem, x, use_reentrant=True)
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
+@pytest.mark.parametrize("stem", [lambda self, x: Doubled.apply(self.stem(x)), checkpointed])
+def test_gradients_flow_through_autograd_functions(stem: Any) -> None:
+    """Their forward runs without gradients, but what comes before them is trained all the same."""
+    layers = {name: nn.Linear(4, 4, bias=False) for name in ("first", "stem", "last")}
+    model = module(lambda self, x: self.last(stem(self, self.first(x))), **layers)
+
+    # three products forward, three for the weights, and two for what the later layers read
+    assert fxprof.analyze(model, (1, 4), training=True).macs == 8 * 16
+
+
+def test_gradients_that_are_off_stay_off_in_autograd_functions() -> None:
+    """A function called under no_grad is not trained through."""
+
+    def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            x = Doubled.apply(self.stem(x))
+        return self.fc(x)
+
+    model = module(forward, stem=nn.Linear(4, 4, bias=False), fc=nn.Linear(4, 4, bias=False))
+
+    assert fxprof.analyze(model, (1, 4), training=True).macs == 2 * 16 + 16
+
+
+@pytest.mark.parametrize(
+    "lent",
+    [
+        torch.ones_like, torch.rand_like, lambda y: y.new_zeros(1, 4), lambda y: torch.ones(1, 4).type_as(y),
+        lambda y: torch.ones(1, 4).to(y), lambda y: torch.ones(4).expand_as(y), lambda y: torch.ones(4).reshape(1, 4),
+    ],
+)  # fmt: skip
+def test_no_gradient_flows_to_what_lends_its_shape(lent: Any) -> None:
+    """Nor to what a new tensor is made after: torch counts the same."""
+    layers = {name: nn.Linear(4, 4, bias=False) for name in ("stem", "last")}
+    model = module(lambda self, x: self.last(lent(self.stem(x))), **layers)
+    with FlopCounterMode(display=False) as counter:
+        model(torch.ones(1, 4)).sum().backward()
+
+    assert fxprof.analyze(model, (1, 4), training=True).macs == counter.get_total_flops() // 2 == 3 * 16
+
+
+doubled = Doubled.apply  # as code keeps it
+
+
+@pytest.mark.parametrize("grad", [True, False])
+def test_a_function_kept_by_another_name_is_seen(grad: bool) -> None:
+    """Torch offers no place to intercept it; where gradients are off, they stay off in it."""
+
+    def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
+        with torch.set_grad_enabled(grad):
+            x = doubled(self.stem(x))
+        return self.fc(x)
+
+    model = module(forward, stem=nn.Linear(4, 4, bias=False), fc=nn.Linear(4, 4, bias=False))
+
+    assert fxprof.analyze(model, (1, 4), training=True).macs == (5 if grad else 3) * 16
+
+
+def into_a_row(z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Writes to a view."""
+    z[0].copy_(y[0])
+    return z
+
+
+def into_all(z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Writes to a view, with an index."""
+    z.view(-1)[:4] = y[0]
+    return z
+
+
+def under_a_view(z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Writes to what a view that was there before sees."""
+    row = z[:2]
+    z[0] = y[0]
+    return row
+
+
+@pytest.mark.parametrize("write", [into_a_row, into_all, under_a_view])
+def test_gradients_flow_through_memory(write: Any) -> None:
+    """What is written to a tensor is in its views, and the other way round: torch counts the same."""
+    layers = {name: nn.Linear(4, 4, bias=False) for name in ("stem", "last")}
+    model = module(lambda self, x: self.last(write(torch.zeros(2, 4), self.stem(x))), **layers)
+    with FlopCounterMode(display=False) as counter:
+        model(torch.ones(1, 4)).sum().backward()
+
+    # of 1 row, with the weight's gradient; of 2 rows, with both
+    assert fxprof.analyze(model, (1, 4), training=True).macs == counter.get_total_flops() // 2 == 2 * 16 + 3 * 32

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 import fxprof
@@ -253,3 +256,130 @@ def test_one_comparison_alone_may_hold_everything() -> None:
         return self.fc(x[x.argmax(1) == 0]) + self.fc(x[x.argmax(1) == 1])
 
     assert fxprof.analyze(module(forward, fc=linear()), (7, 4)).macs == 2 * 7 * 16
+
+
+def draw_before(self: Any, x: Tensor) -> Tensor:
+    """A number per layer, one after the other, as in transformers."""
+    for layer in self.layers:
+        if not (torch.rand([]) < 0.2):
+            x = layer(x)
+    return x
+
+
+def draw_at_once(self: Any, x: Tensor) -> Tensor:
+    """A number for each layer, over a tensor that is there already."""
+    left_out = torch.zeros(len(self.layers)).uniform_(0, 1) < 0.2
+    for layer, out in zip(self.layers, left_out):
+        x = x if out else layer(x)
+    return x
+
+
+@pytest.mark.parametrize("forward", [draw_before, draw_at_once])
+def test_a_layer_that_is_seldom_left_out_is_there(forward: Any) -> None:
+    """A draw is taken to be in the middle; two are at a quarter and three quarters; that is declared."""
+    model = module(forward, layers=nn.ModuleList([linear(), linear()]))
+    state = torch.get_rng_state()
+
+    report = fxprof.analyze(model, (1, 4))
+
+    assert report.macs == 2 * 16
+    assert {(bound.what, bound.assumed) for bound in report.bounds} == {
+        ("a random draw", "spread evenly over its range")
+    }
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("draw", [random.random, np.random.rand])
+def test_layers_left_out_by_the_dice_of_others_are_always_the_same(draw: Any) -> None:
+    """Python's and NumPy's draws are real ones; a report must not depend on what was drawn before it."""
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = x if draw() < 0.5 else layer(x)
+        return x
+
+    model = module(forward, layers=nn.ModuleList(linear() for _ in range(32)))
+    first = fxprof.analyze(model, (1, 4))
+    draw()
+
+    assert fxprof.analyze(model, (1, 4)) == first
+    assert 0 < first.macs < 32 * 16
+
+
+def test_draws_that_steer_nothing_are_not_declared() -> None:
+    """Whatever their range is read from: torch wants numbers there."""
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        low = torch.log(torch.tensor([0.5, 2.0]))
+        return self.fc(x) * torch.rand(4) + torch.empty(1).uniform_(low[0], low[1])  # type: ignore[arg-type]
+
+    assert fxprof.analyze(module(forward, fc=linear()), (1, 4)).exact
+
+
+def test_draws_over_abstract_numbers_stay_abstract() -> None:
+    """From a range that depends on data, or over more numbers than can steer."""
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        torch.empty(1).uniform_(x[0, 0], x[0, 1])  # type: ignore[arg-type]
+        return self.fc(x[torch.rand(1024) < 0.5])
+
+    report = fxprof.analyze(module(forward, fc=linear()), (1024, 4))
+    assert report.macs == 1024 * 16
+
+
+@pytest.mark.parametrize(
+    ("call", "shape"),
+    [
+        (torch.cov, (3, 3)), (lambda x: torch.linalg.lstsq(x.T, x.T[:, :1]).solution, (3, 1)),
+        (lambda x: torch.histogram(x, 7).hist, (7,)), (lambda x: x.to_sparse().to_dense(), (3, 5)),
+    ],
+)  # fmt: skip
+def test_an_op_of_torch_without_a_meta_kernel_runs_on_zeros(call: Any, shape: tuple[int, ...]) -> None:
+    """Its shape is found, and how is declared."""
+    model = module(lambda self, x: call(self.fc(x)), fc=nn.Linear(5, 5))
+
+    report = fxprof.analyze(model, (3, 5))
+
+    assert report.ops[-1].outputs[0].shape == shape
+    assert {bound.what for bound in report.bounds} == {"the shape of its result"}
+
+
+def test_a_permutation_is_one() -> None:
+    """A few numbers of it can be read; more have a known range."""
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        few, many = torch.randperm(4), torch.randperm(1024)
+        assert sorted(few.tolist()) == [0, 1, 2, 3]
+        return self.fc(x[few[:2]]) + self.fc(x[many[:2].tolist()])
+
+    assert fxprof.analyze(module(forward, fc=linear()), (1024, 4)).macs == 2 * 2 * 16
+
+
+def test_a_number_of_classes_is_read() -> None:
+    """Also where it is a tensor."""
+    four: Any = torch.tensor(4)
+    model = module(lambda self, x: self.fc(F.one_hot(x.argmax(-1), four).float()), fc=linear())
+
+    assert fxprof.analyze(model, (3, 4)).macs == 3 * 16
+
+
+def test_nested_tensors_are_refused_by_name() -> None:
+    """Torch has no meta tensors of that kind."""
+    model = module(lambda self, x: torch.nested.nested_tensor([x[0], x[1, :2]], layout=torch.jagged).values())
+
+    with pytest.raises(fxprof.TraceError, match=r"nested tensors cannot be traced.*pad them"):
+        fxprof.analyze(model, (2, 4, 8))
+
+
+def test_one_number_can_be_chosen_from() -> None:
+    """A tensor without dimensions has one place to choose."""
+    model = module(lambda self, x: self.fc(x) * x.sum().argmax(0) + x.sum().topk(1).values, fc=linear())
+
+    assert fxprof.analyze(model, (1, 4)).exact
+
+
+def test_variances_are_not_looked_at() -> None:
+    """The loss of a Gaussian asks whether one is negative."""
+    model = module(lambda self, x: F.gaussian_nll_loss(self.fc(x), x, x.exp(), reduction="none"), fc=linear())
+
+    assert fxprof.analyze(model, (3, 4)).ops[-1].outputs[0].shape == (3, 4)

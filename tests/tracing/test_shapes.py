@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -294,6 +295,17 @@ def window(dims: int, *, dilated: bool) -> st.SearchStrategy[Arguments]:
     return arguments()
 
 
+@st.composite
+def spectrum(draw: Any) -> Arguments:
+    """Frames of any width and distance, centred or not, of a signal or of several."""
+    n_fft, hop = draw(st.sampled_from((8, 9, 16))), draw(st.integers(1, 4))
+    bins = n_fft if (twice := draw(st.booleans())) else n_fft // 2 + 1
+    shape = [*draw(shapes(0, 1)), bins, draw(st.integers(3, 9))]
+    window = torch.ones(n_fft)
+    options = {"center": draw(st.booleans()), "onesided": not twice, "length": draw(st.sampled_from((None, 4)))}
+    return (torch.ones(shape, dtype=torch.cfloat), n_fft, hop, None, window), options
+
+
 LAWS: dict[Any, st.SearchStrategy[Arguments]] = {
     **dict.fromkeys((F.relu, F.gelu, F.silu, torch.sigmoid, F.hardswish, Tensor.rsqrt, torch.exp, Tensor.cos), one()),
     **dict.fromkeys((torch.add, Tensor.mul, Tensor.sub, torch.div, Tensor.__rsub__), two()),
@@ -321,6 +333,29 @@ def described(result: Any, args: tuple[Any, ...]) -> Any:
     memory = result.untyped_storage()._cdata
     shared = [isinstance(arg, Tensor) and arg.untyped_storage()._cdata == memory for arg in args]
     return tuple(result.shape), result.dtype, strides, shared, result.is_meta
+
+
+@settings(max_examples=50)
+@given(spectrum())
+def test_a_signal_is_as_long_as_torch_makes_it(arguments: Arguments) -> None:
+    """The inverse of stft has no meta kernel to compare with, but runs on data."""
+    args, kwargs = arguments
+    found = FORMS[torch.istft](*args, **kwargs)
+
+    assert (found.shape, found.dtype) == ((expected := torch.istft(*args, **kwargs)).shape, expected.dtype)
+
+
+def test_a_signal_is_traced_to_its_spectrum_and_back() -> None:
+    """As vocoders and source separators do; what torch refuses it says in its own words."""
+
+    def forward(self: Any, x: Tensor, n_fft: int = 16) -> Tensor:
+        window = torch.hann_window(16)
+        return torch.istft(torch.stft(self.fc(x), 16, window=window, return_complex=True), n_fft, window=window)
+
+    graph = fxprof.trace(module(forward, fc=nn.Linear(40, 40)), (2, 40))
+    assert graph(torch.ones(2, 40)).shape == (2, 40)
+    with pytest.raises(fxprof.TraceError, match="expected the frequency dimension"):
+        fxprof.analyze(module(forward, fc=nn.Linear(40, 40)), (2, 40), 12)
 
 
 @pytest.mark.parametrize("function", LAWS, ids=lambda function: function.__name__)
@@ -405,3 +440,22 @@ def test_in_place_takes_no_new_memory(function: Any) -> None:
 
     assert FORMS[function](x, inplace=True) is x
     assert fxprof.analyze(model, (2, 3)).activations == 2 * 4
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x, two: F.conv1d(x, x[:, :, :3], stride=two, padding=two), lambda x, two: F.max_pool1d(x, two),
+        lambda x, two: F.max_pool1d(x, two, stride=two),
+        lambda x, two: F.avg_pool1d(x, (two,)), lambda x, two: x.reshape(two, -1).chunk(two)[0].mean(two - 1),
+        lambda x, two: torch.zeros(two, two) + F.group_norm(x, two).flatten()[:two],
+    ],
+)  # fmt: skip
+def test_numbers_of_numpy_are_numbers(call: Any) -> None:
+    """As they come out of a configuration, or of arithmetic on shapes."""
+    model = module(lambda self, x, two: call(x, two))
+    plain = fxprof.analyze(model, (4, 4, 9), 2)
+
+    found = fxprof.analyze(model, (4, 4, 9), np.int64(2))
+
+    assert (found.macs, found.flops, found.activations) == (plain.macs, plain.flops, plain.activations)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, fx, nn
+from torch.nn import functional as F
 from torch.nn.utils import parametrizations, prune
 
 import fxprof
@@ -203,3 +204,20 @@ def test_analyze_does_not_import_torchvision() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stderr
+
+
+class Resized(nn.Module):
+    """Takes a size, and says so."""
+
+    def forward(self, x: Tensor, size: tuple[int, int], scale: Tensor | list[int]) -> Tensor:
+        """x (n, c, h, w) -> (n, c, *size)."""
+        return F.interpolate(x * torch.as_tensor(scale), size=size)
+
+
+@pytest.mark.parametrize("size", [(8, 8), [8, 8], torch.Size((8, 8))])
+def test_ints_are_ints_where_forward_says_so(size: Any) -> None:
+    """A tuple of ints is a shape, but not for a parameter that is annotated as ints and never a tensor."""
+    report = fxprof.analyze(Resized(), (1, 3, 4, 4), size, (4, 4))
+
+    assert report.ops[-1].outputs[0].shape == (1, 3, 8, 8)
+    assert [entry.name for entry in report.inputs] == ["x", "scale"]

@@ -18,6 +18,14 @@ def _ctc_loss(
     return torch.empty(batch, dtype=log_probs.dtype, device="meta")
 
 
+def _gaussian_nll_loss(
+    input: Tensor, target: Tensor, var: Any, full: bool = False, eps: float = 1e-6, reduction: str = "mean"
+) -> Tensor:
+    """x (*) -> a scalar, or (*) without reduction; torch looks for negative variances."""
+    shape = torch.broadcast_shapes(input.shape, target.shape)  # type: ignore[no-untyped-call]
+    return torch.empty(shape if reduction == "none" else (), dtype=input.dtype, device="meta")
+
+
 def _autograd_grad(outputs: Any, inputs: Any, *_: Any, **__: Any) -> tuple[Tensor, ...]:
     """One gradient per input, shaped like it."""
     return tuple(
@@ -38,6 +46,21 @@ def _grouped_mm(
     else:
         shape = (a.shape[-2], b.shape[-1])
     return torch.empty(shape, dtype=out_dtype or a.dtype, device="meta")
+
+
+def _istft(
+    input: Tensor, n_fft: int, hop_length: int | None = None, win_length: int | None = None,
+    window: Tensor | None = None, center: bool = True, normalized: bool = False, onesided: bool | None = None,
+    length: int | None = None, return_complex: bool = False,
+) -> Any:  # fmt: skip
+    """x (n, bins, frames) or (bins, frames), complex -> (n, t) or (t,): torch's own looks for zeros in the windows."""
+    if input.dim() not in (2, 3) or not input.is_complex() or input.shape[-2] not in (n_fft, n_fft // 2 + 1):
+        return NotImplemented  # which torch has words for
+    hop = n_fft // 4 if hop_length is None else hop_length
+    full = n_fft + hop * (input.shape[-1] - 1)
+    size = length if length is not None else full - 2 * (n_fft // 2) if center else full
+    dtype = input.dtype if return_complex else input.dtype.to_real()
+    return torch.empty((*input.shape[:-2], size), dtype=dtype, device="meta")
 
 
 def _quantized(input: Tensor, *_: Any, **__: Any) -> Tensor:
@@ -75,5 +98,8 @@ SHAPES: dict[Any, Callable[..., Any]] = {
     },
     torch.nn.functional.ctc_loss: _ctc_loss,
     torch.ctc_loss: _ctc_loss,
+    torch.istft: _istft,
+    torch.Tensor.istft: _istft,
+    torch.nn.functional.gaussian_nll_loss: _gaussian_nll_loss,
     torch.autograd.grad: _autograd_grad,
 }
