@@ -44,14 +44,14 @@ class InputReader:
     def __init__(self, tracer: Tracer, dtype: torch.dtype, model: nn.Module) -> None:
         self._tracer = tracer
         self._dtype = dtype
-        self._numbers = _takes_numbers(model)
+        self._forward = model.forward
         self.profiles: list[InputProfile] = []
         self.shapes: dict[Node, GivenShape] = {}
 
     def read(self, name: str, argument: Any) -> Any:
         """Make the placeholder ``name`` and return what forward is to be called with."""
         node = self._tracer.nodes.placeholder(name)
-        if name in self._numbers and is_shape(argument):
+        if is_shape(argument) and (parameter := _parameter(self._forward, name)) and _takes_numbers(parameter):
             return argument
         return self._abstract(name, argument, lambda: node)
 
@@ -120,14 +120,12 @@ class InputReader:
 _INTS = re.compile(r"(tuple|list|sequence|iterable)\[.*\bint\b|\bSize\b", re.IGNORECASE)
 
 
-def _takes_numbers(model: nn.Module) -> frozenset[str]:
-    """The parameters of forward that are annotated as several ints, and not as a tensor."""
-    try:
-        parameters = inspect.signature(model.forward).parameters
-    except (TypeError, ValueError):  # compiled code without a signature
-        return frozenset()
-    annotated = {name: str(p.annotation) for name, p in parameters.items() if p.annotation is not p.empty}
-    return frozenset(name for name, text in annotated.items() if "Tensor" not in text and _INTS.search(text))
+def _takes_numbers(parameter: inspect.Parameter) -> bool:
+    """Whether a parameter is annotated as several ints, and not as a tensor."""
+    if parameter.annotation is parameter.empty:
+        return False
+    text = str(parameter.annotation)
+    return "Tensor" not in text and _INTS.search(text) is not None
 
 
 def is_shape(item: Any) -> bool:
@@ -165,6 +163,13 @@ def bind(model: nn.Module, inputs: tuple[Any, ...], kwargs: Mapping[str, Any]) -
         else:
             names.append(parameter.name)
     return names
+
+
+def _parameter(forward: Callable[..., Any], name: str) -> inspect.Parameter | None:
+    try:
+        return _signature(forward).parameters.get(name)
+    except (TypeError, ValueError):  # compiled code without a signature
+        return None
 
 
 def _signature(forward: Callable[..., Any]) -> inspect.Signature:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -80,6 +80,14 @@ def _broadcast(tensors: Iterable[Tensor]) -> torch.Size:
     return torch.Size(map(max, zip(*((1,) * (rank - len(shape)) + shape for shape in shapes))))
 
 
+def _in_closed_form(forms: Mapping[Any, Callable[..., Any]], call: Call, kwargs: dict[str, Any]) -> Any:
+    """What a call returns, from shapes alone; NotImplemented where that is for torch to say."""
+    form = forms.get(call.func)
+    if form is None or any(type(arg).__module__ == "numpy" for arg in (*call.args, *kwargs.values())):
+        return NotImplemented  # NumPy's numbers overflow, and are no ints
+    return form(*call.args, **kwargs)
+
+
 class Propagator:
     """Runs calls for the tracer; ``where()`` gives the module path and source line for assumptions."""
 
@@ -98,9 +106,8 @@ class Propagator:
         deciding = call.values[:1] if name in _AFTER_ANOTHER else call.values
         fixed = name in RANDOM or is_opaque(name)  # never run on data
         known = name in _SHAPE_ONLY or (not fixed and all(value.real is not None for value in deciding))
-        form = None if known else SHAPES.get(call.func)
-        if form is not None:  # it reads shapes only, so the model's own tensors will do
-            result = form(*call.args, **on("meta", call.kwargs))
+        if not known:  # a form reads shapes only, so the model's own tensors will do
+            result = _in_closed_form(SHAPES, call, on("meta", call.kwargs))
             if result is not NotImplemented:
                 return _on_its_twin(result, call.values)
         if size_depends_on_data(name, call.args, call.kwargs):
@@ -142,8 +149,7 @@ class Propagator:
             return literal(call.name, call.args, call.kwargs)
         kwargs = {**call.kwargs, "device": "meta"} if call.func in self._factories else call.kwargs
         kwargs = on("meta", kwargs)
-        form = FORMS.get(call.func)
-        result = NotImplemented if form is None else form(*call.args, **kwargs)
+        result = _in_closed_form(FORMS, call, kwargs)
         return call.func(*call.args, **kwargs) if result is NotImplemented else result
 
     def _opaque(self, call: Call) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 
 def fitting(form: Callable[..., Any]) -> Callable[..., Any]:
-    """The form, answering NotImplemented to arguments that it has no parameters for, and to NumPy's numbers."""
+    """The form, answering NotImplemented to arguments that it has no parameters for."""
     parameters = inspect.signature(form).parameters.values()
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         return form
@@ -23,8 +23,6 @@ def fitting(form: Callable[..., Any]) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
         count = len(args)
         if count > len(named) or not missing[count] <= kwargs.keys() <= optional[count]:
-            return NotImplemented
-        if any(type(arg).__module__ == "numpy" for arg in (*args, *kwargs.values())):
             return NotImplemented
         return form(*args, **kwargs)
 
