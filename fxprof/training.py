@@ -38,7 +38,7 @@ def needs_gradient(traced: Trace) -> Set[Node]:
 def returned(graph: Graph) -> list[Node]:
     """The tensors that a graph returns, whatever objects they are put into."""
     found: dict[Node, None] = {}
-    pending = list(graph.of("output"))
+    pending = graph.nodes[-1:]  # the output
     while pending:
         for node in pending.pop(0).all_input_nodes:
             if node.described or node.input is not None:

@@ -44,20 +44,19 @@ class ModuleStack:
     def intercepted(self, forward: Forward) -> Iterator[None]:
         """Route the calls of the model's modules through here; ``forward`` runs one."""
         self._forward = forward
-        call, before = self.call, []
+        call = self.call
+        before = {module: vars(module)[_SLOT] for module in self._names if _SLOT in vars(module)}
         for module in self._names:
-            attributes = vars(module)
-            before.append((attributes, attributes.get(_SLOT, self)))
-            attributes[_SLOT] = _Call(call, module)
+            vars(module)[_SLOT] = _Call(call, module)
         try:
             yield
         finally:
             self._forward = run_module
-            for attributes, slot in before:
-                if slot is self:  # there was none
-                    attributes.pop(_SLOT, None)
+            for module in self._names:
+                if module in before:
+                    vars(module)[_SLOT] = before[module]
                 else:
-                    attributes[_SLOT] = slot
+                    vars(module).pop(_SLOT, None)
 
     def call(self, module: nn.Module, /, *args: Any, **kwargs: Any) -> Any:
         """Call ``module`` with its path on the stack; other threads just call it."""

@@ -40,47 +40,40 @@ class _Snapshot:
     def __init__(self, modules: Iterable[nn.Module]) -> None:
         self._empty: list[Any] = []
         self._dicts: list[dict[Any, Any]] = []
-        # Of all dicts one after another, to be compared at once: nearly always nothing has changed.
-        self._keys: list[Any] = []
-        self._values: list[Any] = []
         self._others: list[tuple[Any, list[Any]]] = []
         self._seen: set[int] = set()
         self.functions: list[Any] = []  # that modules keep as attributes
         pending: deque[tuple[Any, int]] = deque()
-        for module in modules:
-            self._save_module(vars(module), pending)
+        self._save_modules(modules, pending)
         while pending and len(self._seen) < _LIMIT:
             item, depth = pending.popleft()
             if id(item) not in self._seen:
                 self._seen.add(id(item))
                 self._save(item, depth, pending)
+        # Of all dicts one after another, to be compared at once: nearly always nothing has changed.
+        self._keys = list(chain.from_iterable(self._dicts))
+        self._values = list(chain.from_iterable([found.values() for found in self._dicts]))
         self._sizes = list(map(len, self._dicts))
 
-    def _save_module(self, held: dict[str, Any], pending: deque[tuple[Any, int]]) -> None:
-        own = _own_values(tuple(held))
-        if own is None or any(hooks := _hooks(held)):
-            self._save_dict(held, 0, pending)
-            return
-        self._keep(held)
-        self._empty += hooks  # nobody has registered any
-        for part in _parts(held):
-            if part:
-                self._keep(part)
-            else:
-                self._empty.append(part)
-        values = own(held)
-        if not _PLAIN.issuperset(map(type, values)):
-            self._look_below([value for value in values if type(value) not in _PLAIN], 1, pending)
+    def _save_modules(self, modules: Iterable[nn.Module], pending: deque[tuple[Any, int]]) -> None:
+        dicts, empty = self._dicts, self._empty
+        for held in map(vars, modules):
+            own = _own_values(tuple(held))
+            if own is None or any(hooks := _hooks(held)):
+                self._save_dict(held, 0, pending)
+                continue
+            dicts.append(held)
+            empty += hooks  # nobody has registered any
+            for part in _parts(held):
+                (dicts if part else empty).append(part)
+            values = own(held)
+            if not _PLAIN.issuperset(map(type, values)):
+                self._look_below([value for value in values if type(value) not in _PLAIN], 1, pending)
 
     def _save_dict(self, item: dict[Any, Any], depth: int, pending: deque[tuple[Any, int]]) -> None:
-        self._keep(item)
+        self._dicts.append(item)
         if depth < _DEPTH:
             self._look_below([value for value in item.values() if type(value) not in _PLAIN], depth + 1, pending)
-
-    def _keep(self, item: dict[Any, Any]) -> None:
-        self._dicts.append(item)
-        self._keys += item
-        self._values += item.values()
 
     def _look_below(self, values: list[Any], depth: int, pending: deque[tuple[Any, int]]) -> None:
         for value in values:
