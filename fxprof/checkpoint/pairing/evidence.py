@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fxprof.checkpoint.names import counting, is_crossed, norm_role, numbers, template, words
-from fxprof.checkpoint.pairing.blocks import container
+from fxprof.checkpoint.pairing.families import container
 from fxprof.checkpoint.pairing.types import BlockType, Local, OpenClass
 
 Pairs = list[tuple[Local, Local]]

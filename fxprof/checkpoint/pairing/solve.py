@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fxprof.checkpoint.names import natural, template
-from fxprof.checkpoint.pairing.blocks import Block, pair_blocks, turned_levels
+from fxprof.checkpoint.pairing.blocks import Block
 from fxprof.checkpoint.pairing.evidence import RULES, Known
+from fxprof.checkpoint.pairing.families import pair_blocks, turned_levels
 from fxprof.checkpoint.pairing.leaves import Leaf
 from fxprof.checkpoint.pairing.types import BlockType, Choice, OpenClass, block_types, whole_type, with_feeds
 
