@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,18 +15,15 @@ from fxprof.tracing.bounds import MASK_POSITION, SIZE_EFFECT, SIZES, TAKES_SPAN,
 from fxprof.tracing.calls import Call
 from fxprof.tracing.choices import Choice
 from fxprof.tracing.devices import CONVERSIONS, LITERALS, MOVES, literal, on, without_device
-from fxprof.tracing.names import written_argument
 from fxprof.tracing.opaque import is_opaque
 from fxprof.tracing.shapes import FORMS, SHAPES
+from fxprof.tracing.small import result_is_small
 from fxprof.tracing.support import asks_for_zeros
 from fxprof.tracing.values import (
     CHOSEN_NUMEL,
-    CONTROL_NUMEL,
-    VIEWED_NUMEL,
     Value,
     map_tensors,
     small_enough,
-    storages,
     tensors_in,
 )
 
@@ -58,26 +55,6 @@ _READS_CPU = frozenset(
 _NEEDS_DATA = ("item() cannot be called on meta tensors", "with Meta tensors", "Meta' backend")
 _INDEXING = frozenset(["__getitem__", "getitem"])
 _ASSIGNMENTS = frozenset(["__setitem__", "index_put_", "index_put", "masked_scatter_"])
-
-
-# Their results have no more elements than their one tensor, or than their tensors broadcast together.
-_NEVER_LARGER = frozenset(
-    """unsqueeze squeeze view reshape flatten ravel unflatten permute transpose t swapaxes swapdims movedim contiguous
-    clone detach long int bool float to type_as neg abs logical_not bitwise_not __invert__ all any sum cumsum max min
-    amax amin argmax argmin argsort sort flip roll tril triu unbind chunk split narrow select""".split()
-)
-_BROADCAST = frozenset(
-    """add sub mul div true_divide floor_divide remainder eq ne lt le gt ge __eq__ __ne__ __lt__ __le__ __gt__ __ge__
-    __and__ __or__ __xor__ logical_and logical_or __add__ __radd__ __sub__ __rsub__ __mul__ __rmul__ masked_fill where
-    maximum minimum pow""".split()
-)
-
-
-def _broadcast(tensors: Iterable[Tensor]) -> torch.Size:
-    """At least as many elements as the tensors have when broadcast together."""
-    shapes = [tuple(tensor.shape) for tensor in tensors]
-    rank = max(map(len, shapes), default=0)
-    return torch.Size(map(max, zip(*((1,) * (rank - len(shape)) + shape for shape in shapes))))
 
 
 def _in_closed_form(forms: Mapping[Any, Callable[..., Any]], call: Call, kwargs: dict[str, Any]) -> Any:
@@ -120,7 +97,7 @@ class Propagator:
             return result
         if name in _INDEXING and not (known and all(call.lookup(t).real is not None for t in tensors_in(call.args))):
             return self._indexed(call)
-        if known and self._result_is_small(call):
+        if known and result_is_small(call, self._on_meta):
             return self._on_data(call.with_tensors(_data))
         if name in _ASSIGNMENTS:
             return None if name == "__setitem__" else call.lookup(call.args[0]).meta
@@ -197,31 +174,6 @@ class Propagator:
         self._assumptions.note_made_up(call.name, [opaque.ZEROS], *self._where())
         found = map_tensors(result, lambda tensor: torch.empty_like(tensor, device="meta"))
         return type(result)(found) if isinstance(result, tuple) else found
-
-    def _result_is_small(self, call: Call) -> bool:
-        """Whether what the call returns is small enough to keep its values, as all it takes are."""
-        if call.name in LITERALS:
-            return True
-        if written_argument(call.name, call.args, call.kwargs) is not None:
-            return True  # an argument
-        if call.name in _INDEXING and next(tensors_in(call.args[1]), None) is None:
-            return True
-        chosen = any(isinstance(fact, Choice) for value in call.values for fact in value.assumed)
-        limit = CHOSEN_NUMEL if chosen else CONTROL_NUMEL
-        if call.name in _BROADCAST and not call.kwargs:
-            return small_enough(_broadcast(tensors_in(call.args)), limit)
-        if call.name in _NEVER_LARGER and all(small_enough(value.handle.shape, limit) for value in call.values):
-            return True
-        call = call.with_tensors(_meta)
-        try:
-            result = self._on_meta(call)
-        except NotImplementedError:
-            return True  # no meta kernel: its inputs are control data, hence small
-        large = [tensor for tensor in tensors_in(result) if not small_enough(tensor.shape, limit)]
-        if not large:
-            return True
-        given = {storages(tensor) for tensor in tensors_in((call.args, call.kwargs))}
-        return all(storages(tensor) in given and small_enough(tensor.shape, VIEWED_NUMEL) for tensor in large)
 
     # -- what depends on data ----------------------------------------------------------------------
 

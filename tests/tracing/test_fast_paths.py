@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 import fxprof
 from fxprof import costs
-from fxprof.tracing import formed, leaves, propagate, repeats, tracer
+from fxprof.tracing import formed, leaves, propagate, repeats, small, tracer
 from fxprof.tracing.shapes import special
 from tests.tracing.made import module
 
@@ -43,7 +43,7 @@ def without(path: str) -> Iterator[None]:
             (formed, "VIEWS", {}),
         ],
         "costs of calls seen before": [(costs, "_CALLS", _Forgetful())],
-        "small results": [(propagate, "_NEVER_LARGER", frozenset())],
+        "small results": [(small, "_NEVER_LARGER", frozenset())],
     }
     with forgotten(), ExitStack() as stack:
         for patch in off[path]:
