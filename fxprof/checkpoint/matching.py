@@ -22,6 +22,7 @@ from fxprof.checkpoint.pairing.solve import Clues, LeafPair, solve
 from fxprof.checkpoint.plan import Container, Plan, Target
 from fxprof.errors import InputError
 from fxprof.records import Shape
+from fxprof.views.text import listed
 
 if TYPE_CHECKING:
     from torch import nn
@@ -102,6 +103,8 @@ def match_names(
     renames = read_renames(rename, list(source))
     sides = _normalized(source, target, renames, prefix)
     outcome = Outcome(options, renames.names)
+    if renames.unused:
+        outcome.hints.append(f"rename has {listed(map(repr, renames.unused))}, which is in no name of the checkpoint.")
     _pair(sides, target, renames, outcome)
     return _plan(source, target, sides, outcome, _chosen(target, include, exclude))
 

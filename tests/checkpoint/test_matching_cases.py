@@ -228,6 +228,15 @@ def test_best_takes_the_likeliest_and_marks_it():
     assert {entry.reason for entry in plan.matches} == {"order"}
 
 
+@pytest.mark.parametrize("rename", [{"one": "two", "tow": "two"}, [("^one", "two"), ("tow", "two"), ("^two", "two")]])
+def test_a_rename_that_fits_no_name_is_told(rename):
+    """What fits after another rename does fit."""
+    plan = plan_of(linear("one", 4), linear("two", 4), rename=rename)
+
+    assert len(plan.matches) == 2
+    assert plan.notes == ("rename has 'tow', which is in no name of the checkpoint.",)
+
+
 def test_nothing_is_renamed_when_renaming_is_off():
     """Only equal names load."""
     plan = plan_of({**linear("a", 4), **linear("b", 5)}, {**linear("a", 4), **linear("c", 5)}, rename=False)

@@ -13,11 +13,12 @@ Rename = bool | str | Mapping[str, str] | Iterable[tuple[str, str]] | Callable[[
 
 @dataclass(frozen=True)
 class Renames:
-    """New names by checkpoint key, and what a mapping says about parts of names."""
+    """New names by checkpoint key, what a mapping says about parts of names, and what of it all is in no key."""
 
     mode: str = "auto"  # "auto", "best" or "off"
     names: Mapping[str, str] = field(default_factory=dict)
     hints: Sequence[tuple[str, str]] = ()
+    unused: Sequence[str] = ()
 
 
 def read_renames(rename: Rename, keys: Sequence[str]) -> Renames:
@@ -29,14 +30,16 @@ def read_renames(rename: Rename, keys: Sequence[str]) -> Renames:
     if rename is False or rename is True or rename is None:
         return Renames("off" if not rename else "auto")
     hints: Sequence[tuple[str, str]] = ()
+    unused: Sequence[str] = ()
     if isinstance(rename, Mapping):
         names, hints = _by_mapping(rename, keys)
+        unused = [old for old in rename if not any(old in name for name in (*keys, *names.values()))]
     elif callable(rename):
         names = _by_call(rename, keys)
     else:
-        names = _by_patterns(rename, keys)
+        names, unused = _by_patterns(rename, keys)
     _refuse_two(names, keys)
-    return Renames("auto", names, hints)
+    return Renames("auto", names, hints, unused)
 
 
 def _by_mapping(rename: Mapping[str, str], keys: Sequence[str]) -> tuple[dict[str, str], Sequence[tuple[str, str]]]:
@@ -63,22 +66,26 @@ def _replaced(name: str, old: str, new: str) -> str:
     return re.sub(rf"(?:(?<=\.)|^){re.escape(old)}(?=\.|$)", lambda _: new, name)
 
 
-def _by_patterns(rename: Iterable[tuple[str, str]], keys: Sequence[str]) -> dict[str, str]:
+def _by_patterns(rename: Iterable[tuple[str, str]], keys: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """New names, one pattern after another, and the patterns that found nothing."""
     try:
         patterns = [(re.compile(pattern), replacement) for pattern, replacement in rename]
     except (TypeError, ValueError, re.error) as err:
         raise InputError(f"rename must hold (regex, replacement) pairs: {err}") from err
     names: dict[str, str] = {}
+    found: set[str] = set()
     for key in keys:
         name = key
         for pattern, replacement in patterns:
             try:
-                name = pattern.sub(replacement, name)
+                name, times = pattern.subn(replacement, name)
             except (re.error, IndexError) as err:
                 raise InputError(f"rename has a replacement that does not fit {pattern.pattern!r}: {err}") from err
+            if times:
+                found.add(pattern.pattern)
         if name != key:
             names[key] = name
-    return names
+    return names, [pattern.pattern for pattern, _ in patterns if pattern.pattern not in found]
 
 
 def _by_call(rename: Callable[[str], str], keys: Sequence[str]) -> dict[str, str]:
