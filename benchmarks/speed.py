@@ -1,9 +1,8 @@
 """What a first analysis costs, beside the model's own forward and beside other ways to count.
 
 Every model runs in processes of its own: a toy model first, so that imports are paid, then each way once,
-cold, on one thread; the least CPU time over the processes counts. The forward and an analysis once more are repeated
-in rows, as a sweep or a training loop does. The forward and PyTorch's own ways run on meta tensors, the other tools
-(where installed) on the CPU, as they need it.
+cold, on one thread; the least CPU time over the processes counts. The forward and PyTorch's own ways run on
+meta tensors, the other tools (where installed) on the CPU, as they need it.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from benchmarks.zoos import tensors
 from fxprof import zoo
 from fxprof.report import TensorSpec
 
-_AGAIN = 3  # rounds of what is measured warm, and calls in a row in each
+_AGAIN = 5  # repeats of what is measured warm
 _PEERS = ("fvcore", "thop", "ptflops", "torchinfo", "deepspeed")
 
 Made = tuple[nn.Module, tuple[Any, ...], Mapping[str, Any]]  # a model, its inputs and keyword inputs
@@ -115,11 +115,8 @@ def measured(spec: str, wanted: list[str]) -> dict[str, Any]:
     _forward(_toy("meta"))
     seconds["fxprof"] = _taken(_fxprof, made)
     _forward(made)
-    warm: dict[str, Callable[[Made], None]] = {"forward": _forward, "again": _fxprof}
-    for _ in range(_AGAIN):  # in turns, because the machine's speed changes; in rows, as they are repeated
-        for name, way in warm.items():
-            taken = [_timed(way, made) for _ in range(_AGAIN)]
-            seconds[name] = min(*taken, seconds.get(name, taken[0]))
+    pairs = [(_timed(_forward, made), _timed(_fxprof, made)) for _ in range(_AGAIN)]
+    seconds["forward"], seconds["again"] = map(min, zip(*pairs))
     for ways, device in ((ON_META, "meta"), (ON_CPU, "cpu")):
         for name, way in ways.items():
             if not wanted or name in wanted:
