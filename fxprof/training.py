@@ -12,14 +12,13 @@ from fxprof import binding, ops
 from fxprof.report import Cost
 from fxprof.tracing import Trace
 from fxprof.tracing.graph import Graph, Node, nodes_in
+from fxprof.tracing.names import AFTER_ANOTHER
 
 # A gradient stops here.
 _STOPS = frozenset(
     """detach data stop_gradient tensor zeros_like ones_like empty_like full_like rand_like randn_like randint_like
     new_zeros new_ones new_empty new_full new_tensor new_empty_strided""".split()
 )
-# Their second tensor lends its shape or dtype only, and gets none.
-_AFTER_ANOTHER = frozenset(["expand_as", "view_as", "reshape_as", "type_as", "to"])
 
 
 def needs_gradient(traced: Trace) -> Set[Node]:
@@ -84,7 +83,7 @@ def _memory(node: Node) -> Any:
 def _differentiated(node: Node) -> list[Node]:
     """The inputs that a gradient of the node can flow to."""
     inputs = node.all_input_nodes
-    return inputs[:1] if len(inputs) > 1 and ops.op_of(node.target) in _AFTER_ANOTHER else inputs
+    return inputs[:1] if len(inputs) > 1 and ops.op_of(node.target) in AFTER_ANOTHER else inputs
 
 
 def _stops(node: Node) -> bool:

@@ -8,17 +8,13 @@ once, on their own tensors.
 
 from __future__ import annotations
 
-from functools import lru_cache
-from operator import itemgetter
-from types import BuiltinFunctionType, FunctionType, NoneType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
-from torch.nn import functional as F
-from torch.nn.modules import module as _all
 
+from fxprof.tracing import alike
 from fxprof.tracing.bounds import Assumptions
 from fxprof.tracing.formed import Spelling, unseen
 from fxprof.tracing.graph import Node
@@ -32,20 +28,10 @@ from fxprof.tracing.values import Value, tensors_in
 
 _LIMIT = 1 << 14  # calls remembered, over all traces
 _TENSORS = frozenset([Tensor, Parameter])
-_PLAIN = frozenset([bool, int, float, str, NoneType, torch.dtype, object])
 _ABSENT: Any = object()
 _modes, _unseen_by_modes = torch._C._len_torch_function_stack, torch._C.DisableTorchFunction
-# A module's children, and what would run beside its forward.
-_beside_forward = itemgetter(
-    "_modules", "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"
-)
-_GLOBAL_HOOKS = (
-    _all._global_forward_hooks, _all._global_forward_pre_hooks,
-    _all._global_backward_hooks, _all._global_backward_pre_hooks,
-)  # fmt: skip
 _INPUT = ""  # where a module's own tensors have their names
 
-Names = tuple[str, ...]
 Heard = tuple[Any, str, tuple[Any, ...], dict[str, Any]]  # function, name, arguments
 
 
@@ -69,11 +55,11 @@ class Recipe:
         self.source = source
         self.seen: dict[tuple[Layout | None, ...], Seen] = {}
 
-    def on(self, tensors: list[Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments with these tensors in their places."""
+    def on(self, items: list[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments with these items, tensors or their nodes, in the places of its tensors."""
         args, kwargs = self.args.copy(), self.kwargs.copy()
-        for (place, _), tensor in zip(self.places, tensors):
-            (args if type(place) is int else kwargs)[place] = tensor
+        for (place, _), item in zip(self.places, items):
+            (args if type(place) is int else kwargs)[place] = item
         return tuple(args), kwargs
 
     def keep(self, layouts: tuple[Layout | None, ...], seen: Seen) -> None:
@@ -98,14 +84,14 @@ class Leaves:
         self._assumptions = assumptions
         self._device = device.type
         self._record = record
-        self._kinds: dict[type[nn.Module], _Readers | None] = {}
+        self._kinds: dict[type[nn.Module], alike.Readers | None] = {}
         self._modes = _modes()  # any that the model's code enters sees every call
 
     def call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What ``module`` returns: from what is known of its like, else by running it."""
         readers = self._kinds.get(type(module), _ABSENT)
         if readers is _ABSENT:
-            readers = self._kinds[type(module)] = _readable(type(module))
+            readers = self._kinds[type(module)] = alike.readable(type(module))
         if (
             readers is None or kwargs or len(args) != 1 or type(args[0]) is not Tensor or self.heard is not None
             or _modes() != self._modes
@@ -114,7 +100,7 @@ class Leaves:
         value = self._values.known(args[0])
         if value is None or not value.is_plain:
             return module._call_impl(*args)  # type: ignore[no-untyped-call]
-        key = _key(module, readers, value.layout, self._device)
+        key = alike.key(module, readers, value.layout, self._device)
         try:
             recipe = None if key is None else _recipes.get(key, _ABSENT)
         except TypeError:  # an attribute that cannot be told from another
@@ -135,13 +121,11 @@ class Leaves:
         if source is None:
             return None
         values = []
-        args, kwargs = recipe.args.copy(), recipe.kwargs.copy()
-        for place, name in recipe.places:
+        for _, name in recipe.places:
             value = self._own(module, name) if name else given
             if value is None:
                 return None
             values.append(value)
-            (args if type(place) is int else kwargs)[place] = value.node or value.graph_node()
         layouts = tuple([value.layout for value in values])
         seen, result = recipe.seen.get(layouts), None
         if seen is None:
@@ -151,7 +135,8 @@ class Leaves:
                 return self._recorded(recipe, layouts, held, named, source)
             seen, result = made
             recipe.keep(layouts, seen)
-        node = self._nodes.node(seen.node_kind, seen.target, tuple(args), kwargs, source)
+        args, kwargs = recipe.on([value.node or value.graph_node() for value in values])
+        node = self._nodes.node(seen.node_kind, seen.target, args, kwargs, source)
         if seen.written is not None:
             node.written = values[seen.written].graph_node()
         adopted: Tensor = self._values.adopt_again(seen, values, node, (), result)
@@ -181,7 +166,7 @@ class Leaves:
             result = module._call_impl(held)  # type: ignore[no-untyped-call]
         finally:
             self.heard = None
-        if _is_plain(key[1]):  # else the key would keep an object of the model's
+        if alike.is_plain(key[1]):  # else the key would keep an object of the model's
             with _unseen_by_modes():
                 if len(_recipes) >= _LIMIT:
                     _recipes.clear()
@@ -237,86 +222,3 @@ def _told_by(heard: Heard, names: dict[int, str]) -> bool:
     own = [item for item in (*args, *kwargs.values()) if isinstance(item, Tensor)]
     every = list(tensors_in((args, kwargs)))
     return not is_opaque(name) and len(own) == len(every) and all(id(item) in names for item in own)
-
-
-def _is_plain(read: tuple[Any, ...]) -> bool:
-    """Whether attributes are numbers, names and tuples of them."""
-    return all(_is_plain(item) if type(item) is tuple else type(item) in _PLAIN for item in read)
-
-
-# -- what a class computes from ------------------------------------------------------------------------
-
-
-class _Readers(dict[Names, Any]):
-    """For each list of an instance's attributes what takes the values of those that its class can read."""
-
-    def __init__(self, names: Names) -> None:
-        super().__init__()
-        self._names = names
-        self._made: dict[Names, Any] = {}  # one for all instances that have the same of them
-
-    def __missing__(self, own: Names) -> Any:
-        present = tuple([name for name in self._names if name in own])
-        made = self._made.get(present)
-        if made is None:
-            made = self._made[present] = itemgetter("training", "training", *present)  # gives a tuple at any length
-        self[own] = made
-        return made
-
-
-def _key(module: nn.Module, readers: _Readers, given: Any, device: str) -> tuple[Any, ...] | None:
-    """The class of a module of torch.nn and what decides about what it calls; None where more than forward runs."""
-    held = vars(module)
-    if any(_beside_forward(held)) or any(_GLOBAL_HOOKS):
-        return None
-    reader = readers[tuple(held)]
-    read = reader(held)
-    types = tuple(map(type, read))
-    if list in types:
-        read = tuple([tuple(item) if type(item) is list else item for item in read])
-    return (
-        type(module), read, types, reader,
-        *map(type, held["_parameters"].values()), *map(type, held["_buffers"].values()),
-        given.dtype, len(given.shape), device, torch.get_default_dtype(),
-    )  # fmt: skip
-
-
-def _readable(kind: Any) -> _Readers | None:
-    """What forward of one of torch.nn's own classes can read by; None for another, or a changed, class."""
-    names, functions = _names(kind, kind.forward)
-    called = [getattr(home, name, None) for home, name in functions]
-    return _readers(names) if names and all(map(_is_torchs, filter(callable, called))) else None
-
-
-_readers = lru_cache(maxsize=512)(_Readers)
-
-
-def _is_torchs(function: Any) -> bool:
-    """Whether nobody has put a function of their own in the place of torch's."""
-    if type(function) is FunctionType:
-        return function.__module__.startswith("torch.")
-    return isinstance(function, (type, BuiltinFunctionType))
-
-
-@lru_cache(maxsize=512)
-def _names(kind: type[nn.Module], forward: Any) -> tuple[Names, list[tuple[Any, str]]]:
-    """The names in forward's code and in that of the methods among them, and where some of them are functions.
-
-    None at all for a class that is not torch.nn's.
-    """
-    own = kind.__module__.startswith("torch.nn.modules.") and getattr(nn, kind.__name__, None) is kind
-    if not own or type(forward) is not FunctionType or code_kind(forward.__code__) != "forward":
-        return (), []
-    above = [vars(base) for base in kind.__mro__[: kind.__mro__.index(nn.Module)]]
-    found: set[str] = set()
-    pending = ["forward"]
-    while pending:
-        name = pending.pop()
-        if name not in found:
-            found.add(name)
-            methods = [held[name] for held in above if name in held]
-            getters = [m.fget if isinstance(m, property) else m for m in methods]
-            pending += [n for f in getters if isinstance(f, FunctionType) for n in f.__code__.co_names]
-    homes: tuple[Any, ...] = (kind, F, torch)
-    functions = [(home, name) for home in homes for name in found if callable(getattr(home, name, None))]
-    return tuple(sorted(found)), functions

@@ -70,6 +70,8 @@ _INDEX = {
     "take": ("index", 1), "__getitem__": ("index", 1),
 }  # fmt: skip
 
+# Their second tensor lends its shape or dtype only: none of its numbers, and no gradient flows to it.
+AFTER_ANOTHER = frozenset(["expand_as", "view_as", "reshape_as", "type_as", "to"])
 INDEXED = frozenset(_INDEX)
 
 

@@ -15,6 +15,7 @@ from fxprof.tracing.bounds import MASK_POSITION, SIZE_EFFECT, SIZES, TAKES_SPAN,
 from fxprof.tracing.calls import Call
 from fxprof.tracing.choices import Choice
 from fxprof.tracing.devices import CONVERSIONS, LITERALS, MOVES, literal, on, without_device
+from fxprof.tracing.names import AFTER_ANOTHER
 from fxprof.tracing.opaque import is_opaque
 from fxprof.tracing.shapes import FORMS, SHAPES
 from fxprof.tracing.small import result_is_small
@@ -38,8 +39,6 @@ RANDOM = frozenset(
 _SHAPE_ONLY = frozenset(
     "new_zeros new_ones new_full new_empty new_tensor zeros_like ones_like full_like empty_like".split()
 )
-# Their second tensor lends its shape or dtype only.
-_AFTER_ANOTHER = frozenset(["expand_as", "view_as", "reshape_as", "type_as", "to"])
 _UNINITIALIZED = frozenset("empty empty_like new_empty empty_strided new_empty_strided empty_permuted".split())
 # Arguments after the first that are sizes, positions or counts, so a 0-d tensor there is read as a number.
 _SIZED = frozenset(
@@ -80,7 +79,7 @@ class Propagator:
         call = self._with_numbers_for_sizes(call)
         if asks_for_zeros(name, call.args, call.values):
             call = call.on_support()
-        deciding = call.values[:1] if name in _AFTER_ANOTHER else call.values
+        deciding = call.values[:1] if name in AFTER_ANOTHER else call.values
         fixed = name in RANDOM or is_opaque(name)  # never run on data
         known = name in _SHAPE_ONLY or (not fixed and all(value.real is not None for value in deciding))
         if not known:  # a form reads shapes only, so the model's own tensors will do

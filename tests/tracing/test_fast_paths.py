@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 import fxprof
 from fxprof import costs
-from fxprof.tracing import formed, leaves, propagate, repeats, small, tracer
+from fxprof.tracing import alike, formed, leaves, propagate, repeats, small, tracer
 from fxprof.tracing.shapes import special
 from tests.tracing.made import module
 
@@ -34,7 +34,7 @@ FAST_PATHS = (
 def without(path: str) -> Iterator[None]:
     """Run the body with one fast path switched off, and nothing remembered."""
     off: dict[str, list[tuple[Any, str, Any]]] = {
-        "modules seen before": [(leaves, "_key", lambda *_: None)],
+        "modules seen before": [(alike, "key", lambda *_: None)],
         "calls seen before": [(tracer, "recall", _nothing_seen)],
         "calls in closed form": [(tracer, "formed", lambda *_: None), (leaves, "unseen", lambda *_: None)],
         "shapes in closed form": [
