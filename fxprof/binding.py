@@ -170,11 +170,21 @@ def _places(target: Any, kinds: tuple[str, ...], keywords: tuple[str, ...]) -> t
     return names, (*order[: len(names)], *rest, *order[len(names) :])
 
 
-def bind(target: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[tuple[str, ...], list[Any]]:
-    """Torch's parameter names and the arguments in that order; the value of one not given is _ABSENT."""
-    names, places = _places(target, tuple(map(_kind, args)), tuple(kwargs))
+def given(
+    wanted: tuple[str, ...], target: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> list[tuple[str, Any]]:
+    """Those of the wanted arguments, by torch's names, that a call was given."""
+    places = _given(wanted, target, tuple(map(_kind, args)), tuple(kwargs))
     values = _values(args, kwargs)
-    return names, [values[place] for place in places]
+    return [(name, values[place]) for name, place in places]
+
+
+@lru_cache(maxsize=1 << 12)
+def _given(
+    wanted: tuple[str, ...], target: Any, kinds: tuple[str, ...], keywords: tuple[str, ...]
+) -> tuple[tuple[str, int], ...]:
+    found = {name: place for name, place in zip(*_places(target, kinds, keywords)) if place != _NOWHERE}
+    return tuple((name, found[name]) for name in wanted if name in found)
 
 
 class _Plan(NamedTuple):

@@ -115,16 +115,14 @@ def arguments(node: Node, op: str, args: Any, kwargs: Any) -> Attributes:
     if op == "einsum":
         return (("equation", node.args[0]),) if node.args and isinstance(node.args[0], str) else ()
     if op.startswith("conv"):
-        named = [arg for arg in (*node.args, node.kwargs.get("padding")) if isinstance(arg, str)]
-        return tuple(("padding", arg) for arg in named)
+        return tuple([("padding", arg) for arg in (*node.args, node.kwargs.get("padding")) if isinstance(arg, str)])
     strided: Attributes = ()
     if op in STRIDED and not _contiguous(node.args[0] if node.args else node.kwargs.get("input")):
         strided = (("contiguous", False),)
     if op not in ARGUMENTS:
         return strided
-    given = dict(zip(*binding.bind(node.target, args, kwargs)))
-    pairs = ((name, _plain(given.get(name))) for name in ARGUMENTS[op])
-    return tuple((name, value) for name, value in pairs if value is not None) + strided
+    given = binding.given(ARGUMENTS[op], node.target, args, kwargs)
+    return tuple([(name, plain) for name, value in given if (plain := _plain(value)) is not None]) + strided
 
 
 def _contiguous(argument: Any) -> bool:

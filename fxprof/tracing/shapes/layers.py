@@ -12,6 +12,8 @@ from torch import Tensor
 
 from fxprof.tracing.shapes.strides import empty, empty_like, is_ambiguous, is_dense, is_plain
 
+_INTEGERS = frozenset([int])
+
 
 @cache
 def _conv_keeps_channels_last() -> bool:
@@ -26,16 +28,18 @@ def _conv(dims: int) -> Callable[..., Any]:
         dilation: Any = 1, groups: int = 1,
     ) -> Any:  # fmt: skip
         """x (b, i, s...), weight (o, i/g, k...) -> (b, o, (s + 2 padding - dilation (k - 1) - 1) // stride + 1...)."""
-        if input.dim() != dims + 2 or weight.dim() != dims + 2 or isinstance(padding, str):
+        given, held, dtype = input.shape, weight.shape, weight.dtype
+        if len(given) != dims + 2 or len(held) != dims + 2 or isinstance(padding, str):
             return NotImplemented
-        out, inner, *kernel = weight.shape
-        fits = input.shape[1] == inner * groups and input.shape[1] and out % groups == 0 and input.dtype is weight.dtype
-        if not fits or (bias is not None and (bias.shape != (out,) or bias.dtype is not weight.dtype)):
+        batch, channels, *sizes = given
+        out, inner, *kernel = held
+        fits = channels == inner * groups and channels and out % groups == 0 and input.dtype is dtype
+        if not fits or (bias is not None and (bias.shape != (out,) or bias.dtype is not dtype)):
             return NotImplemented
         if _conv_keeps_channels_last() and (not is_plain(input) or is_ambiguous(input) or not is_plain(weight)):
             return NotImplemented
-        sizes = _window(input.shape[2:], kernel, stride, padding, dilation)
-        return NotImplemented if sizes is None else empty((input.shape[0], out, *sizes), input.dtype)
+        found = _window(sizes, kernel, stride, padding, dilation)
+        return NotImplemented if found is None else empty((batch, out, *found), dtype)
 
     return conv
 
@@ -43,10 +47,11 @@ def _conv(dims: int) -> Callable[..., Any]:
 def _window(sizes: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> list[int] | None:
     """Positions of a sliding window in each dimension; None where it does not fit or a number is odd."""
     found = []
-    given = [each(value, len(kernel)) for value in (stride, padding, dilation)]
-    if None in given:
+    count = len(kernel)
+    strides, paddings, dilations = each(stride, count), each(padding, count), each(dilation, count)
+    if strides is None or paddings is None or dilations is None:
         return None
-    for size, k, s, p, d in zip(sizes, kernel, *given):
+    for size, k, s, p, d in zip(sizes, kernel, strides, paddings, dilations):
         room = size + 2 * p - d * (k - 1) - 1
         if room < 0 or s < 1 or p < 0 or d < 1:
             return None
@@ -59,7 +64,7 @@ def each(value: Any, count: int) -> Any:
     if isinstance(value, int):
         return (value,) * count
     items = tuple(value)
-    if not all(type(item) is int for item in items):
+    if not _INTEGERS.issuperset(map(type, items)):
         return None
     return items * count if len(items) == 1 else items if len(items) == count else None
 
@@ -75,9 +80,12 @@ def _normalized(
     if not isinstance(input, Tensor) or input.dim() < 2:
         return NotImplemented
     channels = input.shape[1:2]
-    if any(x is not None and x.shape != channels for x in (running_mean, running_var, weight, bias)):
-        return NotImplemented
-    return empty_like(input) if is_ambiguous(input) or is_dense(input) else empty(input.shape, input.dtype)
+    for own in (running_mean, running_var, weight, bias):
+        if own is not None and own.shape != channels:
+            return NotImplemented
+    if is_plain(input) or is_ambiguous(input) or is_dense(input):
+        return empty_like(input)
+    return empty(input.shape, input.dtype)
 
 
 def _layer_norm(

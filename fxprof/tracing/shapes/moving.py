@@ -13,17 +13,16 @@ from fxprof.tracing.shapes.strides import empty, is_ambiguous, is_plain
 
 def _cat(tensors: Any, dim: int = 0) -> Any:
     """Contiguous tensors of one dtype that differ in ``dim`` at most -> their sizes there added up."""
-    if (
-        not tensors
-        or not isinstance(dim, int)
-        or not all(type(x) is Tensor and is_plain(x) and not is_ambiguous(x) for x in tensors)
-    ):
+    if not tensors or not isinstance(dim, int):
         return NotImplemented
+    for x in tensors:
+        if type(x) is not Tensor or not is_plain(x) or is_ambiguous(x):
+            return NotImplemented
     first = tensors[0]
-    if not first.dim() or not -first.dim() <= dim < first.dim():
-        return NotImplemented
-    dim %= first.dim()
     sizes = list(first.shape)
+    if not -len(sizes) <= dim < len(sizes):
+        return NotImplemented
+    dim %= len(sizes)
     for x in tensors[1:]:
         others = list(x.shape)
         if len(others) != len(sizes) or x.dtype is not first.dtype:
