@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import RLock
+from traceback import walk_tb
 from typing import Any
 
 import torch
@@ -181,7 +182,7 @@ def _failed(tracer: Tracer, err: Exception) -> TraceError:
     place = f"{frame.path} ({kind})" if frame and frame.path else kind
     said = f"{type(err).__name__}: {_first_lines(str(err))}{_line_of(err)}"
     advice = ""
-    if "NestedTensor" in said or "NestedInt" in said:
+    if "NestedTensor" in said or "NestedInt" in said or _passes(err, torch.nested.__path__[0] + "/"):
         advice = "; nested tensors cannot be traced, because their rows have shapes of their own: pad them"
     if (function := tracer.functions.failed) is not None:
         advice = (
@@ -202,6 +203,11 @@ def _line_of(err: Exception) -> str:
             found = f" (at {filename}:{trace_back.tb_lineno})"
         trace_back = trace_back.tb_next
     return found
+
+
+def _passes(err: Exception, folder: str) -> bool:
+    """Whether the traceback goes through code of a folder."""
+    return any(frame.f_code.co_filename.startswith(folder) for frame, _ in walk_tb(err.__traceback__))
 
 
 def _first_lines(message: str, limit: int = 400) -> str:
