@@ -20,13 +20,7 @@ from fxprof.tracing.opaque import is_opaque
 from fxprof.tracing.shapes import FORMS, SHAPES
 from fxprof.tracing.small import result_is_small
 from fxprof.tracing.support import asks_for_zeros
-from fxprof.tracing.values import (
-    CHOSEN_NUMEL,
-    Value,
-    map_tensors,
-    small_enough,
-    tensors_in,
-)
+from fxprof.tracing.values import CHOSEN_NUMEL, Value, map_tensors, small_enough, tensors_in
 
 # Results that never are control data: they would cost a draw from the user's generator.
 RANDOM = frozenset(
