@@ -25,13 +25,14 @@ def needs_gradient(traced: Trace) -> Set[Node]:
     """The nodes through which a gradient flows from the model's outputs back to a trainable parameter.
 
     Frozen parameters, integer and boolean results, ``detach`` and ``torch.no_grad`` end it; the
-    model's inputs need none. Every floating output is taken to be part of the loss. The gradient of an
-    autograd Function flows through the calls of its forward, whatever its backward computes.
+    model's inputs need none. Every floating output is taken to be part of the loss. The gradient of what an
+    autograd Function returns flows to what it was given, whatever lies between (a comparison, ``detach``); its
+    backward is taken to cost what that of the calls of its forward costs.
     """
     attributes = traced.graph.of("get_attr")
     trainable = [n for n in attributes if getattr(traced.attributes[str(n.target)], "requires_grad", False)]
     ends = returned(traced.graph)
-    return _between(traced.graph.nodes, trainable, ends, lambda node: not node.grad_enabled)
+    return _between(traced.graph.nodes, trainable, ends, lambda node: not node.grad_enabled, traced.graph.through)
 
 
 def returned(graph: Graph) -> list[Node]:
@@ -48,9 +49,13 @@ def returned(graph: Graph) -> list[Node]:
 
 
 def _between(
-    nodes: Iterable[Node], starts: Iterable[Node], ends: Iterable[Node], off: Callable[[Node], bool]
-) -> Set[Node]:
-    """The nodes on a differentiable way from ``starts`` to ``ends``; ``off`` says where gradients are off."""
+    nodes: Iterable[Node], starts: Iterable[Node], ends: Iterable[Node], off: Callable[[Node], bool],
+    through: Mapping[Node, list[Node]],
+) -> Set[Node]:  # fmt: skip
+    """The nodes on a differentiable way from ``starts`` to ``ends``; ``off`` says where gradients are off.
+
+    From the nodes in ``through`` there is a way to those that it has for them, too.
+    """
     order = list(nodes)
     needing = set(starts)
     sharing: dict[Any, list[Node]] = {}  # the nodes that are views of one memory, for those written into
@@ -62,10 +67,13 @@ def _between(
             needing.add(node)
             if node.written is not None:  # what was written into needs it from here on
                 needing.update(_written(node, sharing))
+        if node in through and not needing.isdisjoint(through[node]) and _differentiable(node.tensor_meta):
+            needing.add(node)
     reached = set(ends)
     for node in reversed(order):
         if node in needing and (node in reached or not reached.isdisjoint(_written(node, sharing))):
             reached.update(_differentiated(node))
+            reached.update(through.get(node, ()))
             reached.add(node)
     return needing & reached
 
@@ -114,7 +122,7 @@ def grad_call_cost(node: Node, costs: Mapping[Node, Cost | None], shapes: Callab
     ``costs`` are those of the calls before it; None where one of them on the way has no rule.
     """
     given = {**dict(zip(("outputs", "inputs"), node.args)), **node.kwargs}
-    way = _between(costs, nodes_in(given["inputs"]), nodes_in(given["outputs"]), lambda _: False)
+    way = _between(costs, nodes_in(given["inputs"]), nodes_in(given["outputs"]), lambda _: False, {})
     total = Cost()
     for step in way:
         cost = costs.get(step, Cost())

@@ -56,22 +56,6 @@ def user_frame(above: int = 1) -> FrameType | None:
     return fallback
 
 
-def in_function() -> bool:
-    """Whether this is called in the forward of an autograd Function: one whose first argument is no module.
-
-    Its ``apply`` cannot tell, because code keeps that by another name (``swish = Swish.apply``).
-    """
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code is not _BOTTOM:
-        code = frame.f_code
-        if code.co_name == "forward" and code.co_varnames:
-            first = frame.f_locals.get(code.co_varnames[0])
-            if not isinstance(first, torch.nn.Module):
-                return True
-        frame = frame.f_back
-    return False
-
-
 def source_of(frame: FrameType | None) -> tuple[str, int]:
     """File and line of a frame; ``("", 0)`` for none."""
     return ("", 0) if frame is None else (frame.f_code.co_filename, frame.f_lineno)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import Enum
 from functools import lru_cache
 from types import MethodDescriptorType, WrapperDescriptorType
@@ -14,7 +15,7 @@ from torch.fx.passes.shape_prop import TensorMetadata
 
 from fxprof.tracing.graph import Graph, Node, outside, snake_case
 from fxprof.tracing.layouts import layout_of
-from fxprof.tracing.location import code_kind, in_function, source_of, user_frame
+from fxprof.tracing.location import code_kind, source_of, user_frame
 from fxprof.tracing.modules import ModuleStack
 from fxprof.tracing.names import OPERATORS, REFLECTED
 from fxprof.tracing.quantized import packed
@@ -37,8 +38,7 @@ class Nodes:
         self.missed_calls = False
         self.source: tuple[str, int] | None = None  # of the call being recorded, where its forward is not run
         self._modules = modules
-        # Whether gradients were on at the last node: in the forward of an autograd Function torch turns them off.
-        self._gradients = self._training = torch.is_grad_enabled()
+        self._in_function = False  # whether it is one that gradients flow through, though torch has turned them off
         self._prefixes: dict[Any, str] = {}
 
     def placeholder(self, name: str) -> Node:
@@ -96,10 +96,23 @@ class Nodes:
         prefix = self._prefixes.get(target)
         if prefix is None:
             prefix = self._prefixes[target] = snake_case(target)
-        call, grad_enabled = self._modules.current, torch.is_grad_enabled()
-        if grad_enabled is not self._gradients and self._training:
-            grad_enabled = self._gradients = grad_enabled or (self._gradients and in_function())
-        return self.graph.add(kind, target, args, kwargs, prefix, call, source, grad_enabled)
+        grad_enabled = self._in_function or torch.is_grad_enabled()
+        return self.graph.add(kind, target, args, kwargs, prefix, self._modules.current, source, grad_enabled)
+
+    @contextmanager
+    def in_function(self, gradients: bool) -> Iterator[None]:
+        """Record the forward of an autograd Function, which torch runs without gradients, as called with them."""
+        outer, self._in_function = self._in_function, gradients
+        try:
+            yield
+        finally:
+            self._in_function = outer
+
+    def passed(self, result: Node, inputs: list[Node]) -> None:
+        """Note that an autograd Function passes the gradient of ``result`` on to its inputs, whatever lies between."""
+        others = [node for node in inputs if node is not result]
+        if others:
+            self.graph.through[result] = others
 
     def constant(self, item: Any) -> Any:
         """An argument that is neither a tensor nor a container, in a form that the graph's code can hold."""

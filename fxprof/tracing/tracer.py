@@ -17,6 +17,8 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from fxprof.ops import op_of
+from fxprof.rules.registry import REGISTERED
 from fxprof.tracing import names
 from fxprof.tracing.bounds import Assumptions
 from fxprof.tracing.calls import Call
@@ -90,15 +92,26 @@ class Tracer(TorchFunctionMode):
         finally:
             self._busy = False
 
-    def _call_function(self, apply: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """A call of an autograd Function that has a rule."""
+    def _call_function(
+        self, apply: Callable[..., Any], forward: Callable[..., Any], args: tuple[Any, ...], gradients: bool
+    ) -> Any:
+        """A call of an autograd Function: recorded where it has a rule, else its forward is run."""
         if self._busy:
-            return apply(*args, **kwargs)
-        self._busy = True
-        try:
-            return self.record(apply, opaque_name(apply) or "apply", args, kwargs)
-        finally:
-            self._busy = False
+            return forward(*args)
+        name = op_of(apply)
+        if name in REGISTERED:
+            self._busy = True
+            try:
+                with self.nodes.in_function(gradients):
+                    return self.record(apply, name, args, {})
+            finally:
+                self._busy = False
+        inputs = [self.values[item].graph_node() for item in args if gradients and isinstance(item, Tensor)]
+        with self.nodes.in_function(gradients):
+            result = forward(*args)
+        for tensor in tensors_in(result if inputs else None):
+            self.nodes.passed(self.values[tensor].graph_node(), inputs)
+        return result
 
     def _call(self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if isinstance(func, MethodWrapperType):
