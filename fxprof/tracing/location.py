@@ -13,6 +13,7 @@ _TORCH = torch.__path__[0] + "/"
 _FXPROF = __file__.rpartition("/")[0] + "/"
 # Code that torch runs to find the shape of a result.
 _KERNELS = tuple(_TORCH + part for part in ("_meta_registrations", "_refs/", "_prims", "_decomp/", "_library/"))
+_AUTOGRAD = "torch.autograd.functional"
 _LIMIT = 1 << 14  # code objects kept; models whose code is generated must not fill the memory
 # By identity, because code is hashed by all of its contents; it is kept, so that no other can take its place.
 _kinds: dict[int, tuple[str, CodeType]] = {}
@@ -54,6 +55,11 @@ def user_frame(above: int = 1) -> FrameType | None:
             fallback = frame
         frame = frame.f_back
     return fallback
+
+
+def in_autograd(above: int) -> bool:
+    """Whether the ``above``-th caller is a function of torch.autograd.functional."""
+    return sys._getframe(above).f_globals.get("__name__") == _AUTOGRAD
 
 
 def source_of(frame: FrameType | None) -> tuple[str, int]:

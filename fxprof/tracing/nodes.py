@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
 from functools import lru_cache
@@ -26,16 +26,28 @@ _CONSTANTS = frozenset([bool, int, float, str, type(None), complex, torch.dtype,
 
 
 class HiddenCall(Exception):
-    """Something made a tensor below the torch-function level; trace again with ``see_dispatch``."""
+    """Something made a tensor below the torch-function level; trace again with ``see_dispatch``.
+
+    ``transformed`` says that it was torch.func, which may differentiate.
+    """
+
+    def __init__(self, *, transformed: bool = False) -> None:
+        super().__init__()
+        self.transformed = transformed
 
 
 class Nodes:
-    """Adds nodes to the graph; ``attributes`` maps each get_attr target to its object."""
+    """Adds nodes to the graph; ``attributes`` maps each get_attr target to its object.
 
-    def __init__(self, modules: ModuleStack) -> None:
+    That is the one ``behind`` its name, where another stands in for it.
+    """
+
+    def __init__(self, modules: ModuleStack, behind: Mapping[str, Tensor], *, all_seen: bool) -> None:
+        self._behind = behind
+        self._all_seen = all_seen  # also the calls below the torch-function level
         self.graph = Graph()
         self.attributes: dict[str, Any] = {}
-        self.missed_calls = False
+        self.missed: HiddenCall | None = None
         self.source: tuple[str, int] | None = None  # of the call being recorded, where its forward is not run
         self._modules = modules
         self._in_function = False  # whether it is one that gradients flow through, though torch has turned them off
@@ -55,7 +67,7 @@ class Nodes:
 
     def attribute(self, name: str, item: Any, tensor_meta: Any = None) -> Node:
         """A node for something the model owns, by its qualified name."""
-        self.attributes[name] = item
+        self.attributes[name] = self._behind.get(name, item)
         plain = name.replace(".", "_")
         node = self.graph.add("get_attr", name, (), {}, plain, self._modules.current, _NOWHERE, True)
         node.describe(tensor_meta, None)
@@ -90,7 +102,7 @@ class Nodes:
         source = source or self.source
         if source is None:
             frame = user_frame(3)  # this is called by at least two functions of fxprof
-            if frame is not None and code_kind(frame.f_code) == "kernel":
+            if frame is not None and not self._all_seen and code_kind(frame.f_code) == "kernel":
                 self.hidden()
             source = source_of(frame)
         prefix = self._prefixes.get(target)
@@ -132,10 +144,10 @@ class Nodes:
             node.tensor_meta = metadata(held)
         return node
 
-    def hidden(self) -> None:
-        """Stop this attempt; the flag stays when TorchScript or the model's own code swallows the exception."""
-        self.missed_calls = True
-        raise HiddenCall
+    def hidden(self, *, transformed: bool = False) -> None:
+        """Stop this attempt; it stays known when TorchScript or the model's own code swallows the exception."""
+        self.missed = HiddenCall(transformed=transformed)
+        raise self.missed
 
 
 def describe(node: Node, result: Any) -> None:
