@@ -16,6 +16,9 @@ Seen = Callable[[Any, str, tuple[Any, ...], dict[str, Any]], Any]
 # What TorchScript and nn.Parameter take off a tensor, to give it a gradient of their own.
 _DETACH, _KEPT = torch.ops.aten.detach.default, torch.ops.aten.alias.default
 
+# What they return is wrapped, whatever they are given.
+_WRAPPING = (torch._make_dual, torch.tensor)
+
 
 class Below(TorchDispatchMode):
     """Hands the aten ops that reach the dispatcher to ``seen``."""
@@ -36,6 +39,6 @@ def is_transformed(func: Callable[..., Any], args: tuple[Any, ...]) -> bool:
     """Whether torch.func has wrapped one of the arguments; gradients are taken of what it has wrapped before, too."""
     if torch._C._functorch.peek_interpreter_stack() is None and func is not torch.autograd.grad:
         return False
-    if func is torch._make_dual:  # wraps what it is given
+    if func in _WRAPPING:
         return True
     return any(torch._C._functorch.is_functorch_wrapped_tensor(tensor) for tensor in tensors_in(args))
