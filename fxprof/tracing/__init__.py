@@ -14,12 +14,13 @@ from torch import fx, nn
 from fxprof.errors import FxprofError, InputError, TraceError
 from fxprof.report import Bound, InputProfile
 from fxprof.tracing.bounds import Assumptions
+from fxprof.tracing.calls import NeedsIntegers
 from fxprof.tracing.graph import Graph, ModuleCall, Node
 from fxprof.tracing.inputs import GivenShape, InputReader, bind
 from fxprof.tracing.inventory import Inventory
 from fxprof.tracing.nodes import HiddenCall
 from fxprof.tracing.outputs import output_argument
-from fxprof.tracing.tracer import NeedsIntegers, Tracer
+from fxprof.tracing.tracer import Tracer
 from fxprof.tracing.untouched import untouched
 from fxprof.tracing.unwrap import unwrap
 
@@ -86,15 +87,16 @@ def record(
     names = bind(inventory.model, inputs, kwargs)
     assumptions = Assumptions(bounds)
     see_dispatch = any(isinstance(module, torch.jit.ScriptModule) for module in inventory.paths)
+    transformed = False
     first: TraceError | None = None
     for attempt in range(_ATTEMPTS):
         assumptions.reset()
         try:
-            traced = _attempt(inventory, names, inputs, kwargs, assumptions, see_dispatch, training)
+            traced = _attempt(inventory, names, inputs, kwargs, assumptions, see_dispatch, transformed, training)
             if attempt == _ATTEMPTS - 1 or not assumptions.choices.found_partial():
                 return traced
-        except HiddenCall:
-            see_dispatch = True  # which raises it no more
+        except HiddenCall as hidden:
+            see_dispatch, transformed = True, hidden.transformed  # which raises it no more
         except TraceError as err:
             first = first or err  # what the likeliest path ran into, not what the turns away from it did
             if attempt == _ATTEMPTS - 1 or not assumptions.flip_last():
@@ -106,12 +108,12 @@ def record(
 
 def _attempt(
     model: Inventory, names: list[str], inputs: tuple[Any, ...], kwargs: Mapping[str, Any], assumptions: Assumptions,
-    see_dispatch: bool, training: bool,
+    see_dispatch: bool, transformed: bool, training: bool,
 ) -> Trace:  # fmt: skip
     first = next(model.tensors, None)
     device = torch.device("cpu") if first is None or first.is_meta else first.device
     with _ONE_AT_A_TIME, untouched(model.paths.keys()), torch.set_grad_enabled(training):
-        tracer = Tracer(model, assumptions, device, see_dispatch=see_dispatch)
+        tracer = Tracer(model, assumptions, device, see_dispatch=see_dispatch, differentiates=transformed)
         reader = InputReader(tracer, _floating_dtype(model), model.model)
         args = [reader.read(name, value) for name, value in zip(names, inputs)]
         named = {name: reader.read(name, value) for name, value in kwargs.items()}
@@ -124,11 +126,11 @@ def _attempt(
         except RecursionError as err:
             raise TraceError(f"{type(model).__name__}.forward recurses too deeply to be traced: {err}") from err
         except Exception as err:
-            if tracer.nodes.missed_calls:
-                raise HiddenCall from err
+            if tracer.nodes.missed is not None:
+                raise tracer.nodes.missed from err
             raise _failed(tracer, err) from err
-        if tracer.nodes.missed_calls:
-            raise HiddenCall
+        if tracer.nodes.missed is not None:
+            raise tracer.nodes.missed
         tracer.nodes.output(output_argument(tracer, result))
         tracer.values.forget()
     nodes, calls = tracer.nodes, tracer.modules.calls

@@ -47,6 +47,15 @@ class Store:
         """The value of a tensor that the trace has met."""
         return self._values.get(id(tensor))
 
+    def leaves(self) -> list[Tensor]:
+        """What the trace has met of the tensors whose gradient ``backward`` is to find."""
+        held = {id(value.handle): value.handle for value in self._values.values()}
+        return [tensor for tensor in held.values() if tensor.requires_grad and tensor.is_leaf]
+
+    def is_own(self, tensor: Tensor) -> bool:
+        """Whether a tensor is a parameter or a buffer."""
+        return id(tensor) in self._names
+
     def add(self, value: Value) -> Value:
         """Register a value under its handle."""
         self._values[id(value.handle)] = value
@@ -88,6 +97,8 @@ class Store:
     def _foreign(self, tensor: Tensor) -> Value:
         """A parameter, a buffer, a constant, or a view made behind the trace's back."""
         name = self._names.get(id(tensor))
+        if name is None and not self._all_seen and torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+            self._nodes.hidden(transformed=True)
         if name is not None and (layout := layout_of(tensor)) is not None and _is_weight(tensor, layout):
             node = self._nodes.attribute(name, tensor, layout.metadata)
             value = self._values[id(tensor)] = Value(
