@@ -202,7 +202,7 @@ def test_interrupt(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["report", "resnet5"], "no torchvision model is called 'resnet5'; did you mean resnet50 or"),
         (["report", "my_net.py"], "no torchvision model is called 'my_net.py'"),
         (["report", "nope.py:net"], "no file 'nope.py' (from MODEL 'nope.py:net')"),
-        (["report", "no_such_package.x:net"], "no module 'no_such_package.x' in the working directory or among"),
+        (["report", "no_such_package.x:net"], "no module 'no_such_package.x' in the working directory, its src folder"),
         (["report", ":net"], "a MODEL with a colon must be package.module:callable or path/to/file.py:callable"),
         (["report", "my_net.py:Nett"], "'my_net.py' has no 'Nett'; did you mean Net"),
         (["report", "my_net.py:number"], "my_net.py:number must be a callable or an nn.Module, got int"),

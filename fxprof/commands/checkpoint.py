@@ -108,7 +108,7 @@ def _status(plan: Plan) -> int:
 def _model(args: argparse.Namespace) -> nn.Module:
     from fxprof import zoo
 
-    with zoo.search_path(args.model):
+    with zoo.surroundings(args.model):
         return zoo.build(args.model, device="cpu", inputs=False).model
 
 

@@ -79,7 +79,7 @@ def scaled(args: argparse.Namespace) -> Scaling:
 def _with_model(count: Callable[..., T], model: str, given: list[tuple[str, TensorSpec]] | None, training: bool) -> T:
     from fxprof import zoo
 
-    with zoo.search_path(model):
+    with zoo.surroundings(model):
         built = zoo.build(model, inputs=not given)
         inputs, kwargs = inputs_of(built, given)
         for name, why in built.left_out.items():

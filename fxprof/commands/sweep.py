@@ -100,7 +100,7 @@ def _points(args: argparse.Namespace, axes: Mapping[str, list[int]], options: Ma
     points = grid({**options, **axes})  # so that points of one model follow each other
     found = []
     model: tuple[Any, Built] | None = None
-    with zoo.search_path(args.model):
+    with zoo.surroundings(args.model):
         for at in progress(points, "point", _place):
             chosen = {name: at[name] for name in options}
             try:

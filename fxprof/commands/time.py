@@ -23,7 +23,7 @@ def forward_time(args: argparse.Namespace) -> str:
     from fxprof import zoo
     from fxprof.timing import time_forward
 
-    with zoo.search_path(args.model):
+    with zoo.surroundings(args.model):
         built = zoo.build(args.model, "cpu")
         try:
             model = built.model.to(torch.device(args.device))

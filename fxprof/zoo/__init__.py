@@ -12,9 +12,9 @@ from typing import Any
 
 from fxprof.zoo import timm_models, torchvision_models, transformers_models, users_code
 from fxprof.zoo.common import Built
-from fxprof.zoo.users_code import search_path
+from fxprof.zoo.users_code import surroundings
 
-__all__ = ["Built", "build", "names", "search_path"]
+__all__ = ["Built", "build", "names", "surroundings"]
 
 # Prefix of the MODEL string -> what lists its names. Torchvision's have none.
 _NAMES: dict[str, Callable[[], list[str]]] = {
