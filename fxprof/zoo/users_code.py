@@ -29,7 +29,7 @@ def surroundings(spec: str) -> Iterator[None]:
     It can import what lies beside it: the file's own folder or that of its package, the working directory, and ``src``
     there. What it prints must not end up in a report that is printed, nor this program's arguments in its parser.
     """
-    place, _, _ = spec.rpartition(":")
+    place, _, _ = spec.partition("?")[0].rpartition(":")
     folders = [Path(), Path("src")]
     if place.endswith(".py"):
         folders.insert(0, _home(Path(place))[0])
