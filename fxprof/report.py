@@ -68,7 +68,7 @@ class Report(Exports):
     bounds: tuple[Bound, ...] = ()
     outputs: tuple[str, ...] = ()  # names of the ops whose results the model returns
     training: bool = False
-    versions: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict, hash=False)
     calls: tuple[CallProfile, ...] = ()  # of modules, in call order
 
     # -- totals --------------------------------------------------------------------------------

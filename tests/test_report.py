@@ -25,6 +25,7 @@ def test_round_trip(report: Report) -> None:
     assert Report.from_dict(json.loads(report.to_json())) == report
     assert Report.from_json(report.to_json(indent=2)) == report
     assert pickle.loads(pickle.dumps(report)) == report
+    assert len({report, Report.from_json(report.to_json())}) == 1
     assert Report.from_dict(report.to_dict()).to_dict() == report.to_dict()
 
 
