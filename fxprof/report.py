@@ -282,6 +282,7 @@ class Report(Exports):
                 versions=dict(data["versions"]),
                 calls=tuple(map(saved.call, data["calls"])),
             )
+            saved.check(report)
             report._totals(), report.by_type(), report.by_module()  # fails where parts do not fit together
             report._check_calls()
         except (KeyError, TypeError, AttributeError, ValueError, IndexError) as err:

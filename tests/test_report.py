@@ -135,6 +135,31 @@ def test_from_dict_refuses_anything_else(data: Any) -> None:
         Report.from_dict(data)
 
 
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (("name",), 3, "'name' of Report must be str, got int"),
+        (("training",), 1, "'training' of Report must be bool, got int"),
+        (("outputs",), [None], "'outputs' of Report must be str, got NoneType"),
+        (("ops", 1, "op"), {}, "'op' of OpProfile must be str, got dict"),
+        (("ops", 0, "args"), [0.5], "'args' of OpProfile must be str, got float"),
+        (("ops", 0, "cost", "macs"), float("nan"), "'macs' of Cost must be int, got float"),
+        (("modules", 1, "places"), [], "'places' of ModuleInfo must be int, got list"),
+        (("inputs", 0, "name"), 3, "'name' of InputProfile must be str, got int"),
+    ],
+)
+def test_from_dict_names_a_field_of_another_kind(place: tuple[Any, ...], value: Any, message: str) -> None:
+    """A report edited by hand is refused when it is read, not where a view stumbles over it."""
+    data = json.loads(hand_made().to_json())
+    *path, last = place
+    inner = data
+    for step in path:
+        inner = inner[step]
+    inner[last] = value
+    with pytest.raises(InputError, match=f"a saved report must hold what Report.to_dict writes: TypeError {message}"):
+        Report.from_dict(data)
+
+
 @pytest.mark.parametrize("text", ["", "{", "[" * 100_000, b"\xff", "[1, 2]", '{"format": 1}'])
 @pytest.mark.parametrize("collecting", [True, False])
 def test_from_json_refuses_anything_else(text: str | bytes, *, collecting: bool) -> None:
