@@ -6,12 +6,12 @@ Exit status: 0 fine; 1 a problem was found (``--strict``, a budget exceeded); 2 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
 from fxprof.commands import check, checkpoint, compare, explain, report, sweep
 from fxprof.commands.help import shaped
+from fxprof.commands.output import silence
 from fxprof.errors import FxprofError, UncountedError
 from fxprof.version import __version__
 from fxprof.views.text import safe
@@ -27,7 +27,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(err.code or 0)
     try:
         status: int = args.run(args)
-        sys.stdout.flush()
         return status
     except UncountedError as err:
         return _fail(err, 1)
@@ -35,9 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(err, 2)
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        # The reader (head, less) has enough. Python would complain again while it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader (head, less) has enough
+        silence()
         return 141
 
 

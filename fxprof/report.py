@@ -68,7 +68,7 @@ class Report(Exports):
     bounds: tuple[Bound, ...] = ()
     outputs: tuple[str, ...] = ()  # names of the ops whose results the model returns
     training: bool = False
-    versions: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict, hash=False)
     calls: tuple[CallProfile, ...] = ()  # of modules, in call order
 
     # -- totals --------------------------------------------------------------------------------
@@ -282,6 +282,7 @@ class Report(Exports):
                 versions=dict(data["versions"]),
                 calls=tuple(map(saved.call, data["calls"])),
             )
+            saved.check(report)
             report._totals(), report.by_type(), report.by_module()  # fails where parts do not fit together
             report._check_calls()
         except (KeyError, TypeError, AttributeError, ValueError, IndexError) as err:

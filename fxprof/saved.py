@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from functools import cache, lru_cache
+from itertools import chain
+from operator import attrgetter
 from typing import Any
 
 from fxprof.records import (
@@ -43,6 +45,42 @@ def fields_of(record: Any) -> dict[str, Any]:
 @cache
 def _names(kind: Any) -> tuple[str, ...]:
     return tuple(field.name for field in fields(kind))
+
+
+def check(report: Any) -> None:
+    """Raise TypeError where a field of a report that was read holds another kind of value than it should."""
+    states, weights = (chain.from_iterable(map(attrgetter(name), report.modules)) for name in ("state", "weights"))
+    costs = (op.cost for op in report.ops if op.cost is not None)
+    for records in (
+        [report],
+        report.inputs,
+        report.ops,
+        costs,
+        report.modules,
+        states,
+        weights,
+        report.calls,
+        report.bounds,
+    ):
+        _check(list(records))
+
+
+def _check(records: Sequence[Any]) -> None:
+    """Check records of one kind: a field in all of them at once, which takes little time."""
+    for field in fields(records[0]) if records else ():
+        one, several = _ONE.get(field.type), _SEVERAL.get(field.type)
+        values: Iterable[Any] = map(attrgetter(field.name), records)
+        if several:
+            values = chain.from_iterable(values)
+        wanted = one or several
+        if wanted and (wrong := set(map(type, values)) - {wanted}):
+            where = f"{field.name!r} of {type(records[0]).__name__}"
+            raise TypeError(f"{where} must be {wanted.__name__}, got {min(kind.__name__ for kind in wrong)}")
+
+
+# Annotations of the records' fields, as they are written there, and what JSON must have held.
+_ONE: Mapping[Any, type] = {"str": str, "int": int, "bool": bool}
+_SEVERAL: Mapping[Any, type] = {"tuple[str, ...]": str, "tuple[int, int]": int, "Shape": int}
 
 
 def spec(data: Mapping[str, Any]) -> TensorSpec:

@@ -90,7 +90,7 @@ def values(text: str) -> list[Any]:
     found: list[Any] = []
     for part in text.split(","):
         match = _RANGE.fullmatch(part.strip())
-        found += _range(part, *match.groups(default="1")) if match else [_value(part.strip())]
+        found += _range(part, *match.groups(default="1")) if match else [plain(part.strip())]
     return list({repr(value): value for value in found}.values())
 
 
@@ -104,8 +104,8 @@ def _range(text: str, first: str, last: str, step: str) -> list[int]:
     return list(found)
 
 
-def _value(text: str) -> Any:
-    """A number, True, False or None; anything else is text."""
+def plain(text: str) -> Any:
+    """Read a number, True, False or None; anything else is text."""
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):

@@ -120,6 +120,41 @@ def test_failed_write_keeps_the_old_file(saved: Path, monkeypatch: pytest.Monkey
     assert files() == ["my_net.py", "out.txt", "report.json"]
 
 
+def test_output_keeps_permissions(saved: Path) -> None:
+    """A file that is there keeps who may read it; the longest name that the system allows is fine."""
+    longest = Path(f"{'a' * 251}.txt")
+    longest.touch(mode=0o640)
+    assert fxprof.cli.main(["report", "report.json", "-o", str(longest)]) == 0
+    assert stat.S_IMODE(longest.stat().st_mode) == 0o640
+    assert longest.read_text(encoding="utf-8") == f"{hand_made()}\n"
+
+
+def test_output_dash_is_stdout(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """``-o -`` prints, and writes no file of that name; so does /dev/stdout where it is a pipe."""
+    assert fxprof.cli.main(["report", "report.json", "-o", "-"]) == 0
+    assert capsys.readouterr().out == f"{hand_made()}\n"
+    assert run("report", "report.json", "-o", "/dev/stdout", "--format", "table").stdout == f"{hand_made()}\n"
+    assert files() == ["my_net.py", "report.json"]
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        (">&-", "cannot print, since standard output is closed; -o FILE writes to a file"),
+        (">/dev/full", "cannot print: No space left on device"),
+        ("-o loop.txt", "cannot write 'loop.txt': "),
+    ],
+)
+def test_nothing_takes_the_output(saved: Path, where: str, message: str) -> None:
+    """Where nothing can be printed or written, that is one sentence and status 2."""
+    Path("loop.txt").symlink_to("loop.txt")
+    command = f"{sys.executable} -m fxprof report report.json {where}"
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, env=env)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"fxprof: {message}") and done.stderr.count("\n") == 1
+
+
 def test_a_closed_pipe_is_no_error(saved: Path) -> None:
     """``fxprof report … | head -0`` ends quietly."""
     command = f"{sys.executable} -m fxprof report report.json --by node; echo status $? >&2"
@@ -167,7 +202,7 @@ def test_interrupt(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["report", "resnet5"], "no torchvision model is called 'resnet5'; did you mean resnet50 or"),
         (["report", "my_net.py"], "no torchvision model is called 'my_net.py'"),
         (["report", "nope.py:net"], "no file 'nope.py' (from MODEL 'nope.py:net')"),
-        (["report", "no_such_package.x:net"], "no module 'no_such_package.x' in the working directory or among"),
+        (["report", "no_such_package.x:net"], "no module 'no_such_package.x' in the working directory, its src folder"),
         (["report", ":net"], "a MODEL with a colon must be package.module:callable or path/to/file.py:callable"),
         (["report", "my_net.py:Nett"], "'my_net.py' has no 'Nett'; did you mean Net"),
         (["report", "my_net.py:number"], "my_net.py:number must be a callable or an nn.Module, got int"),

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 import fxprof.cli
+from fxprof import zoo
 from fxprof.report import Report
-from tests.commands import ROOT, run
+from tests.commands import MODEL, ROOT, fails, run
 
 
 @pytest.mark.parametrize("model", ["my_net.py:Net", "my_net.py:net", "my_net:Net", "./my_net.py:Net"])
@@ -26,6 +27,30 @@ def test_named_and_integer_inputs(here: Path, capsys: pytest.CaptureFixture[str]
     assert fxprof.cli.main(["report", "my_net:Tokens", "--input", "ids=2,5:int64"]) == 0
     assert "16,000" in capsys.readouterr().out
     assert fxprof.cli.main(["report", "my_net:Net", "--input", "3,10", "--input", "scale=1"]) == 0
+
+
+def test_arguments_of_what_builds_it(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What follows a question mark are keyword arguments: 3 x (10 x 32 + 32 x 4) = 1,344 MACs."""
+    for model in ("my_net.py:Net?width=32", "my_net:Net?width=32"):
+        assert fxprof.cli.main(["report", model, "--input", "3,10", "--format", "json"]) == 0
+        report = Report.from_json(capsys.readouterr().out)
+        assert (report.name, report.macs) == (model, 1344)
+    assert "Net?width must have key=value after the question" in fails(capsys, "report", "my_net:Net?width")
+    assert "my_net:Net with path='a.json' failed: TypeError" in fails(capsys, "report", "my_net:Net?path=a.json")
+    assert zoo.build("resnet18?num_classes=7").model.get_parameter("fc.bias").shape == (7,)
+
+
+def test_inputs_in_a_dict(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A name with dots goes into a dict: 2 x 5 x 16 x 100 = 16,000 MACs; a name is given once."""
+    body = "\nclass Batches(Tokens):\n    def forward(self, batch): return super().forward(ids=batch['text']['ids'])\n"
+    Path("batches.py").write_text(MODEL + body, encoding="utf-8")
+    command = ["report", "batches.py:Batches", "--input", "batch.text.ids=2,5:int64"]
+    assert fxprof.cli.main(command) == 0
+    assert "16,000" in capsys.readouterr().out
+    for other in ("batch.text.ids", "batch.text", "batch.text.ids.more"):
+        assert f"--input must name a tensor once, and not also what holds it, got {other} again" in fails(
+            capsys, *command, "--input", f"{other}=3"
+        )
 
 
 def test_path_is_left_as_it_was(here: Path) -> None:

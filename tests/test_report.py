@@ -25,6 +25,7 @@ def test_round_trip(report: Report) -> None:
     assert Report.from_dict(json.loads(report.to_json())) == report
     assert Report.from_json(report.to_json(indent=2)) == report
     assert pickle.loads(pickle.dumps(report)) == report
+    assert len({report, Report.from_json(report.to_json())}) == 1
     assert Report.from_dict(report.to_dict()).to_dict() == report.to_dict()
 
 
@@ -131,6 +132,31 @@ def test_peak_of_a_chain() -> None:
 def test_from_dict_refuses_anything_else(data: Any) -> None:
     """What is no saved report is refused with a sentence that says so."""
     with pytest.raises(InputError, match="a saved report must"):
+        Report.from_dict(data)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (("name",), 3, "'name' of Report must be str, got int"),
+        (("training",), 1, "'training' of Report must be bool, got int"),
+        (("outputs",), [None], "'outputs' of Report must be str, got NoneType"),
+        (("ops", 1, "op"), {}, "'op' of OpProfile must be str, got dict"),
+        (("ops", 0, "args"), [0.5], "'args' of OpProfile must be str, got float"),
+        (("ops", 0, "cost", "macs"), float("nan"), "'macs' of Cost must be int, got float"),
+        (("modules", 1, "places"), [], "'places' of ModuleInfo must be int, got list"),
+        (("inputs", 0, "name"), 3, "'name' of InputProfile must be str, got int"),
+    ],
+)
+def test_from_dict_names_a_field_of_another_kind(place: tuple[Any, ...], value: Any, message: str) -> None:
+    """A report edited by hand is refused when it is read, not where a view stumbles over it."""
+    data = json.loads(hand_made().to_json())
+    *path, last = place
+    inner = data
+    for step in path:
+        inner = inner[step]
+    inner[last] = value
+    with pytest.raises(InputError, match=f"a saved report must hold what Report.to_dict writes: TypeError {message}"):
         Report.from_dict(data)
 
 

@@ -37,6 +37,13 @@ def test_timm_input_is_its_own(name: str, size: int) -> None:
     assert zoo.build(f"timm:{name}").inputs == (TensorSpec((1, 3, size, size)),)
 
 
+def test_timm_input_follows_the_arguments() -> None:
+    """A model for other channels or another size is counted at these."""
+    grey = zoo.build("timm:vit_tiny_patch16_224?img_size=96&in_chans=1")
+    assert grey.inputs == (TensorSpec((1, 1, 96, 96)),)
+    assert fxprof.analyze(grey.model.eval(), *grey.inputs).exact
+
+
 @pytest.mark.parametrize(
     ("name", "gmacs", "mparams"), [("resnet18", 1.8, 11.7), ("convnext_tiny", 4.5, 28.6), ("efficientnet_b0", 0.4, 5.3)]
 )

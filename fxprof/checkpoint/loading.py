@@ -63,7 +63,7 @@ def load(
         inputs: example inputs, so that matching can look at the model's graph.
         trust: allow a pickle that runs code.
         container: which of several dicts of tensors in the file.
-        plan: a plan made by ``match``, applied as it is.
+        plan: a plan made by ``match``, applied as it is; what else says how to match is refused beside it.
         strict: refuse unless every tensor of both sides finds its place.
         force: load although little fits, values overflow, or tied values differ.
         optimizer: its state is restored from the checkpoint, for the parameters that were loaded.
@@ -75,12 +75,14 @@ def load(
     targets.check_model(model)
     model_tensors = targets.tensors(model)
     checkpoint = read(source, trust=trust, container=container)
+    matching = {
+        "prefix": prefix, "rename": rename, "include": include, "exclude": exclude, "adapt": adapt, "inputs": inputs,
+    }  # fmt: skip
     if plan is None:
-        made = make_plan(
-            model, checkpoint, prefix=prefix, rename=rename, include=include, exclude=exclude,
-            adapt=adapt, inputs=inputs, trust=trust, container=container,
-        )  # fmt: skip
+        made = make_plan(model, checkpoint, **matching, trust=trust, container=container)
         plan = made if rename == "best" else _sure(made)
+    elif given := [name for name, value in matching.items() if not _is_default(value)]:
+        raise InputError(f"a plan is applied as it is: give {listed(given)} to match, which makes it")
     _check_plan(plan, model_tensors, checkpoint.specs)
     if strict:
         _check_strict(plan)
@@ -102,6 +104,11 @@ def load(
 
 
 # -- before anything is read -------------------------------------------------------------------
+
+
+def _is_default(value: Any) -> bool:
+    """Whether an option of ``match`` was left alone; tensors are not compared."""
+    return value is None or (isinstance(value, str | tuple | list) and value in ("auto", (), []))
 
 
 def _sure(plan: Plan) -> Plan:

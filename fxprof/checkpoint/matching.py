@@ -103,6 +103,8 @@ def match_names(
     renames = read_renames(rename, list(source))
     sides = _normalized(source, target, renames, prefix)
     outcome = Outcome(options, renames.names)
+    if prefix not in ("auto", "") and not sides.found.prefix:
+        outcome.hints.append(f"prefix {prefix!r} is that of no name of the checkpoint or the model.")
     if renames.unused:
         outcome.hints.append(f"rename has {listed(map(repr, renames.unused))}, which is in no name of the checkpoint.")
     _pair(sides, target, renames, outcome)

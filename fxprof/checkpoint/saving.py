@@ -8,10 +8,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import stat
-import tempfile
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +18,7 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from fxprof.checkpoint import targets
 from fxprof.errors import CheckpointError, InputError
+from fxprof.replacing import replace
 
 TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".tar")
 SUFFIXES = (".safetensors", *TORCH_SUFFIXES)
@@ -46,11 +44,19 @@ def save(model: nn.Module | Mapping[str, Any], path: str | os.PathLike[str], **e
         return
     if path.suffix == ".safetensors":
         tensors, metadata = _for_safetensors(state, extras)
-        replace(path, lambda beside: _write_safetensors(tensors, beside, metadata))
+        _replace(path, lambda beside: _write_safetensors(tensors, beside, metadata))
         return
     if "state_dict" in extras:
         raise CheckpointError("an extra cannot be called 'state_dict', which holds the weights")
-    replace(path, lambda beside: _write_torch({"state_dict": state, **extras} if extras else state, beside))
+    _replace(path, lambda beside: _write_torch({"state_dict": state, **extras} if extras else state, beside))
+
+
+def _replace(path: Path, write: Callable[[Path], Any]) -> None:
+    try:
+        replace(path, write)
+    except (OSError, RuntimeError) as err:  # torch reports a full disk as RuntimeError
+        reason = getattr(err, "strerror", None) or str(err).strip().split("\n")[0]
+        raise CheckpointError(f"cannot write {str(path)!r}: {reason}; the file is as it was") from err
 
 
 def check_path(path: str | os.PathLike[str]) -> Path:
@@ -177,47 +183,3 @@ def _write_safetensors(tensors: dict[str, Tensor], path: Path, metadata: dict[st
         raise CheckpointError(f"safetensors has no dtype for {err}: use .pt") from err
     except (SafetensorError, ValueError) as err:
         raise CheckpointError(f"safetensors cannot hold these tensors: {err}") from err
-
-
-# -- one file or the other ---------------------------------------------------------------------
-
-
-def replace(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let ``write`` fill a file beside ``path``, bring it to the disk, and put it in place in one step."""
-    target = path.resolve()  # a link stays a link
-    beside = None
-    try:
-        mode = _mode(target)
-        # A name may be as long as the system allows: the temporary one must not be longer.
-        handle, name = tempfile.mkstemp(prefix=f".{target.name[:40]}.", suffix=".tmp", dir=target.parent)
-        os.close(handle)
-        beside = Path(name)
-        write(beside)
-        beside.chmod(mode)
-        _sync(beside)
-        beside.replace(target)
-        with suppress(OSError):  # some systems cannot open a folder
-            _sync(target.parent)
-    except (OSError, RuntimeError) as err:  # torch reports a full disk as RuntimeError
-        reason = getattr(err, "strerror", None) or str(err).strip().split("\n")[0]
-        raise CheckpointError(f"cannot write {str(path)!r}: {reason}; the file is as it was") from err
-    finally:
-        if beside is not None:
-            beside.unlink(missing_ok=True)
-
-
-def _mode(target: Path) -> int:
-    """The permissions of the file that is there, or the usual ones."""
-    if target.exists():
-        return stat.S_IMODE(target.stat().st_mode)
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

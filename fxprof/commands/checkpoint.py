@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 ADAPTATIONS = ("first-conv", "head-rows", "pos-embed", "reshape", "qkv", "transpose", "rope")
 _FILE = "a checkpoint: .pth .pt .bin .tar .safetensors, a sharded index, a folder of these, or a URL"
+_PREFIX = "what to take off the checkpoint's names, or else off the model's; '' is nothing (default: auto)"
 _RENAME = (
     "auto: what is sure (default); best: also the likeliest; none; or OLD=NEW, repeated, to settle a part of names"
 )
@@ -52,7 +53,7 @@ def _add_inspect(parser: argparse.ArgumentParser) -> None:
 def _add_matching(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help=BUILT)
     parser.add_argument("file", metavar="FILE", help=_FILE)
-    parser.add_argument("--prefix", default="auto", help="what to take off the checkpoint's names (default: auto)")
+    parser.add_argument("--prefix", default="auto", help=_PREFIX)
     parser.add_argument("--rename", action="append", metavar="HOW", help=_RENAME)
     parser.add_argument("--adapt", action="append", choices=ADAPTATIONS, default=[], help="allow this; repeat for more")
     for name, text in (("--include", "load only these"), ("--exclude", "leave these")):
@@ -108,7 +109,7 @@ def _status(plan: Plan) -> int:
 def _model(args: argparse.Namespace) -> nn.Module:
     from fxprof import zoo
 
-    with zoo.search_path(args.model):
+    with zoo.surroundings(args.model):
         return zoo.build(args.model, device="cpu", inputs=False).model
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fxprof.commands.models import MODEL, add_inputs, analyzed, natural, saved
+from fxprof.commands.models import MODEL, add_inputs, analyzed, is_saved, natural, saved
 from fxprof.commands.output import add_output, chosen_format, colour, emit, width
 from fxprof.compare import Comparison, labels
 from fxprof.errors import InputError
@@ -58,7 +58,7 @@ def _compare(args: argparse.Namespace) -> int:
 def _compared(args: argparse.Namespace) -> Comparison:
     if len(args.models) < 2:
         raise InputError(f"compare takes two or more models or saved reports, got {args.models[0]!r} only")
-    if (args.inputs or args.training) and all(model.endswith(".json") for model in args.models):
+    if (args.inputs or args.training) and all(is_saved(model) for model in args.models):
         raise InputError("saved reports cannot be counted again: --input and --training go with a model")
     reports = [_report(args, model) for model in progress(args.models, "model")]
     names = [report.name for report in reports]
@@ -66,4 +66,4 @@ def _compared(args: argparse.Namespace) -> Comparison:
 
 
 def _report(args: argparse.Namespace, model: str) -> Report:
-    return saved(model) if model.endswith(".json") else analyzed(model, args.inputs, training=args.training)
+    return saved(model) if is_saved(model) else analyzed(model, args.inputs, training=args.training)

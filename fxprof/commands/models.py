@@ -20,11 +20,12 @@ T = TypeVar("T")
 
 # What names a model; without saved reports, which are none to load weights into.
 BUILT = (
-    "a torchvision name (resnet50), timm:NAME, hf:MODEL_TYPE (of transformers, with overrides of its configuration: "
-    "'hf:llama?num_hidden_layers=2'), package.module:callable or path/to/file.py:callable"
+    "a torchvision name (resnet50), timm:NAME, hf:MODEL_TYPE of transformers, package.module:callable or "
+    "path/to/file.py:callable, each with arguments of what builds it, or for hf of its configuration, as in "
+    "'hf:llama?num_hidden_layers=2&vocab_size=100'"
 )
 MODEL = f"{BUILT}; or a report saved with -o FILE.json"
-_INPUT = re.compile(r"(?:([^\W\d]\w*)=)?\(?(\d{1,18}(?:[,x]\d{1,18})*),?\)?(?::(\w+))?")
+_INPUT = re.compile(r"(?:([^\W\d]\w*(?:\.\w+)*)=)?\(?(\d{1,18}(?:[,x]\d{1,18})*),?\)?(?::(\w+))?")
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -37,13 +38,14 @@ def add_inputs(parser: argparse.ArgumentParser) -> None:
     """Add --input to a command."""
     parser.add_argument(
         "--input", action="append", type=_input, metavar="[NAME=]SHAPE[:DTYPE]", dest="inputs",
-        help="an input tensor, such as 1,3,224,224 or ids=1,128:int64; repeat for several (default: the model's own)",
+        help="an input tensor, such as 1,3,224,224 or ids=1,128:int64, or batch.ids=1,128:int64 in a dict; repeat for "
+        "several (default: the model's own)",
     )  # fmt: skip
 
 
 def counted(args: argparse.Namespace) -> Report:
     """The report of ``args.model``: analyzed, or read when it is a saved one."""
-    if not args.model.endswith(".json"):
+    if not is_saved(args.model):
         return analyzed(args.model, args.inputs, training=args.training)
     if args.inputs or args.training:
         raise InputError("a saved report cannot be counted again: --input and --training go with a model")
@@ -67,9 +69,14 @@ def analyzed(model: str, given: list[tuple[str, TensorSpec]] | None = None, *, t
     return _with_model(fxprof.analyze, model, given, training)
 
 
+def is_saved(model: str) -> bool:
+    """Whether a MODEL is a saved report."""
+    return model.endswith(".json") and "?" not in model  # what follows a question mark are arguments
+
+
 def scaled(args: argparse.Namespace) -> Scaling:
     """Build the model and count it with each dimension of its inputs doubled."""
-    if args.model.endswith(".json"):
+    if is_saved(args.model):
         raise InputError("--scaling counts a model again, and a saved report has none: give a MODEL")
     import fxprof
 
@@ -79,7 +86,7 @@ def scaled(args: argparse.Namespace) -> Scaling:
 def _with_model(count: Callable[..., T], model: str, given: list[tuple[str, TensorSpec]] | None, training: bool) -> T:
     from fxprof import zoo
 
-    with zoo.search_path(model):
+    with zoo.surroundings(model):
         built = zoo.build(model, inputs=not given)
         inputs, kwargs = inputs_of(built, given)
         for name, why in built.left_out.items():
@@ -94,7 +101,21 @@ def inputs_of(built: Built, given: list[tuple[str, TensorSpec]] | None) -> tuple
     """What was given with --input, or else the model's default: positional and by name."""
     if not given:
         return built.inputs, dict(built.kwargs)
-    return tuple(spec for name, spec in given if not name), {name: spec for name, spec in given if name}
+    kwargs: dict[str, Any] = {}
+    for name, spec in given:
+        if name:
+            _put(kwargs, name, spec)
+    return tuple(spec for name, spec in given if not name), kwargs
+
+
+def _put(kwargs: dict[str, Any], name: str, spec: TensorSpec) -> None:
+    """Enter an input by name, one with dots into the dicts that the parts before the last name."""
+    *path, last = name.split(".")
+    for part in path:
+        kwargs = kwargs.setdefault(part, {}) if isinstance(kwargs, dict) else kwargs
+    if not isinstance(kwargs, dict) or last in kwargs:
+        raise InputError(f"--input must name a tensor once, and not also what holds it, got {name} again")
+    kwargs[last] = spec
 
 
 def natural(text: str) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from fxprof.errors import InputError
+from fxprof.replacing import replace
 
 SUFFIXES: Mapping[str, str] = {
     ".txt": "table", "": "table", ".json": "json", ".md": "markdown", ".csv": "csv", ".html": "html", ".htm": "html",
@@ -26,7 +27,11 @@ def add_output(parser: argparse.ArgumentParser, formats: Collection[str]) -> Non
         "--format", choices=tuple(formats), metavar="FORMAT",
         help=f"{', '.join(formats)} (default: by the suffix of FILE, or {first})",
     )  # fmt: skip
-    parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="write to FILE instead of the terminal")
+    parser.add_argument("-o", "--output", metavar="FILE", type=_file, help="write to FILE instead of the terminal")
+
+
+def _file(text: str) -> Path | None:
+    return None if text == "-" else Path(text)  # as everywhere, - is what is printed to
 
 
 def chosen_format(args: argparse.Namespace) -> str:
@@ -61,7 +66,7 @@ def colour(args: argparse.Namespace) -> bool:
 
 
 def _to_terminal(args: argparse.Namespace) -> bool:
-    return getattr(args, "output", None) is None and sys.stdout.isatty()
+    return getattr(args, "output", None) is None and sys.stdout is not None and sys.stdout.isatty()
 
 
 # -- writing -----------------------------------------------------------------------------------
@@ -74,25 +79,32 @@ def emit(text: str, output: Path | None) -> None:
         return
     try:
         _write(output, text + "\n")
-    except OSError as err:
-        raise InputError(f"cannot write {str(output)!r}: {err.strerror}") from err
+    except (OSError, RuntimeError) as err:  # links in a circle are the latter
+        raise InputError(f"cannot write {str(output)!r}: {getattr(err, 'strerror', None) or err}") from err
 
 
 def show(text: str) -> None:
-    """Print, with what the terminal's encoding lacks written as escapes."""
+    """Print, with what the terminal's encoding lacks written as escapes. Raises InputError where nothing takes it."""
+    if sys.stdout is None:
+        raise InputError("cannot print, since standard output is closed; -o FILE writes to a file")
     encoding = sys.stdout.encoding or "utf-8"
-    print(text.encode(encoding, "backslashreplace").decode(encoding))
+    try:
+        print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as err:
+        silence()
+        raise InputError(f"cannot print: {err.strerror}") from err
+
+
+def silence() -> None:
+    """Send what is still to be printed nowhere: Python would complain about it again while it closes stdout."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _write(output: Path, text: str) -> None:
     """Write all or nothing: a reader never sees half a file, and a failed run leaves the old one."""
-    target = output.resolve()  # a link stays a link
-    if target.exists() and not target.is_file():
-        target.write_text(text, encoding="utf-8")  # a device or a pipe cannot be replaced
-        return
-    beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(target)
-    finally:
-        beside.unlink(missing_ok=True)
+    if output.exists() and not output.is_file():
+        output.write_text(text, encoding="utf-8")  # a device or a pipe cannot be replaced
+    else:
+        replace(output, lambda beside: beside.write_text(text, encoding="utf-8"))

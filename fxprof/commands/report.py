@@ -7,7 +7,7 @@ from typing import Any
 
 from fxprof.commands.models import add_model, counted, natural
 from fxprof.commands.output import add_output, chosen_format, colour, emit, show, width
-from fxprof.commands.time import add_time, forward_time
+from fxprof.commands.time import add_time, check_time, forward_time
 from fxprof.errors import InputError, UncountedError
 from fxprof.report import Report
 from fxprof.views import formats, layers, notes
@@ -33,6 +33,7 @@ def add(commands: Any) -> None:
 
 def _report(args: argparse.Namespace) -> int:
     form = chosen_format(args)
+    check_time(args, form)
     report = counted(args)
     emit(_layers(report, args, form) if args.by == "layer" else _rendered(report, args, form), args.output)
     if args.time:

@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from fxprof.commands.models import add_inputs, inputs_of
+from fxprof.commands.models import add_inputs, inputs_of, is_saved
 from fxprof.commands.output import add_output, chosen_format, colour, emit, width
 from fxprof.errors import FxprofError, InputError
 from fxprof.progress import progress
@@ -53,7 +53,7 @@ def add(commands: Any) -> None:
 
 def _sweep(args: argparse.Namespace) -> int:
     form = chosen_format(args)
-    if args.model.endswith(".json"):
+    if is_saved(args.model):
         raise InputError("sweep counts a model again and again, and a saved report has none: give a MODEL")
     axes, options = _axes(args), _options(args)
     if not axes and not options:
@@ -100,7 +100,7 @@ def _points(args: argparse.Namespace, axes: Mapping[str, list[int]], options: Ma
     points = grid({**options, **axes})  # so that points of one model follow each other
     found = []
     model: tuple[Any, Built] | None = None
-    with zoo.search_path(args.model):
+    with zoo.surroundings(args.model):
         for at in progress(points, "point", _place):
             chosen = {name: at[name] for name in options}
             try:

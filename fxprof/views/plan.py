@@ -13,7 +13,8 @@ from fxprof.records import Shape
 from fxprof.units import grouped
 from fxprof.views.text import fit, listed, safe
 
-_NUMBER = re.compile(r"\d+")
+# 01 is another name than 1, and Python refuses to read thousands of digits.
+_NUMBER = re.compile(r"(?<![0-9])(?:0|[1-9][0-9]{0,17})(?![0-9])")
 _LEAF = re.compile(r"(.*)[._](weight|bias|running_mean|running_var)$", re.DOTALL)
 _WIDEST = 60
 
@@ -65,6 +66,8 @@ def _matches(plan: Plan) -> str:
         if not found.target.endswith(TRACKED):
             target, _ = _owner(found.target)
             sources = " + ".join(_owner(key)[0] for key in found.sources)
+            if found.how == "exact" and target == sources:
+                target = sources = _top(target)
             key = (_pattern(target), _pattern(sources), found.how, found.reason + ("" if found.sure else " (not sure)"))
             rows.setdefault(key, []).append((target, sources))
     cells = []
@@ -76,19 +79,13 @@ def _matches(plan: Plan) -> str:
     if not cells:
         return ""
     headers = ("Model", "Checkpoint", "How", "By", "Tensors")
-    return tabulate(
-        _folded(cells), headers, tablefmt="simple", disable_numparse=True, colalign=("left",) * 4 + ("right",)
-    )
+    return tabulate(cells, headers, tablefmt="simple", disable_numparse=True, colalign=("left",) * 4 + ("right",))
 
 
-def _folded(cells: Sequence[Row]) -> list[Row]:
-    """Equal names need no line each: they are one line for each top-level part."""
-    counts: dict[Row, int] = {}
-    for row in cells:
-        top = row[0].partition(".")[0]
-        key = (f"{top}.*", *row[1:4]) if row[1:3] == ("=", "exact") and top != row[0] else row[:4]
-        counts[key] = counts.get(key, 0) + int(row[4].replace(",", ""))
-    return [(*key, f"{count:,}") for key, count in counts.items()]
+def _top(name: str) -> str:
+    """Equal names need no line each: they are told by their top-level part."""
+    top, dot, _ = name.partition(".")
+    return f"{top}.*" if dot else name
 
 
 def _owner(name: str) -> tuple[str, str]:

@@ -8,13 +8,15 @@ nothing here. The zoos are imported when one of their names is built, not before
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
+from fxprof.sweep import plain
 from fxprof.zoo import timm_models, torchvision_models, transformers_models, users_code
-from fxprof.zoo.common import Built
-from fxprof.zoo.users_code import search_path
+from fxprof.zoo.common import Built, arguments
+from fxprof.zoo.users_code import surroundings
 
-__all__ = ["Built", "build", "names", "search_path"]
+__all__ = ["Built", "build", "names", "surroundings"]
 
 # Prefix of the MODEL string -> what lists its names. Torchvision's have none.
 _NAMES: dict[str, Callable[[], list[str]]] = {
@@ -27,21 +29,29 @@ _NAMES: dict[str, Callable[[], list[str]]] = {
 def build(spec: str, device: str = "meta", options: Mapping[str, Any] | None = None, *, inputs: bool = True) -> Built:
     """Build the model that ``spec`` names. Raises InputError when there is none, or it fails.
 
-    ``spec`` is a torchvision name, ``timm:NAME``, ``hf:MODEL_TYPE[?key=value&...]``,
-    ``package.module:callable`` or ``path/to/file.py:callable`` (a function or class that returns a module, or
-    a module). ``device="meta"`` builds a zoo's model without memory for its weights; buffers keep their
-    values. User code runs as it is. ``options`` are keyword arguments for what builds the model; for ``hf:``, keys of
-    the configuration. Without ``inputs`` the default input is not worked out, which takes a
-    moment for some of transformers' models.
+    ``spec`` is a torchvision name, ``timm:NAME``, ``hf:MODEL_TYPE``, ``package.module:callable`` or
+    ``path/to/file.py:callable`` (a function or class that returns a module, or a module). ``?key=value&...`` behind it
+    are keyword arguments for what builds the model; for ``hf:``, keys of the configuration. ``options`` are more of
+    them. ``device="meta"`` builds a zoo's model without memory for its weights; buffers keep their values. User code
+    runs as it is. Without ``inputs`` the default input is not worked out, which takes a moment for some of
+    transformers' models.
     """
     prefix, colon, name = spec.partition(":")
-    if not colon:
-        return torchvision_models.build(spec, device, options or {})
-    if prefix == "hf":
+    if prefix == "hf" and colon:
         return transformers_models.build(name, device, options or {}, inputs=inputs)
+    named, mark, query = spec.partition("?")
+    given = {key: plain(value) for key, value in arguments(spec, query).items()} | dict(options or {})
+    built = _built(named, device, given)
+    return replace(built, name=spec) if mark else built
+
+
+def _built(named: str, device: str, options: Mapping[str, Any]) -> Built:
+    prefix, colon, name = named.partition(":")
+    if not colon:
+        return torchvision_models.build(named, device, options)
     if prefix == "timm":
-        return timm_models.build(name, device, options or {})
-    return users_code.build(spec, options or {})
+        return timm_models.build(name, device, options)
+    return users_code.build(named, options)
 
 
 def names(prefix: str = "") -> list[str]:

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import unquote
 
 from fxprof.errors import InputError
 
@@ -36,6 +37,14 @@ class Built:
     inputs: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
+
+
+def arguments(spec: str, query: str) -> dict[str, str]:
+    """Read ``key=value&...``, what follows the question mark in ``spec``. Raises InputError where it is none."""
+    pairs = [part.partition("=") for part in query.split("&") if part]
+    if wrong := ["".join(pair) for pair in pairs if not (pair[0] and pair[1])]:
+        raise InputError(f"{spec} must have key=value after the question mark, joined by &, got {wrong[0]!r}")
+    return {unquote(key): unquote(value) for key, _, value in pairs}
 
 
 def extra(module: str) -> Any:

@@ -22,8 +22,10 @@ def build(name: str, device: str, options: Mapping[str, Any]) -> Built:
         raise InputError(
             f"{called(f'timm:{name}', options)} failed to build: {type(err).__name__}: {first_line(err)}"
         ) from err
-    size: tuple[Any, ...] = model.pretrained_cfg.get("input_size") or (3, 224, 224)
-    return Built(f"timm:{name}", model, (TensorSpec((1, *size)),))
+    channels, *sides = model.pretrained_cfg.get("input_size") or (3, 224, 224)
+    if isinstance(side := options.get("img_size"), int):
+        sides = [side, side]
+    return Built(f"timm:{name}", model, (TensorSpec((1, options.get("in_chans", channels), *sides)),))
 
 
 def names() -> list[str]:

@@ -11,10 +11,9 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
-from urllib.parse import unquote
 
 from fxprof.errors import InputError
-from fxprof.zoo.common import Built, close, constructed, extra, first_line
+from fxprof.zoo.common import Built, arguments, close, constructed, extra, first_line
 from fxprof.zoo.transformers_inputs import default_inputs
 
 _AUTO = "transformers.models.auto"
@@ -29,7 +28,7 @@ def build(text: str, device: str, options: Mapping[str, Any], *, inputs: bool = 
     transformers = extra("transformers")
     if kind not in names():
         raise InputError(f"transformers' AutoModel has no model type {kind!r}{close(kind, names())}")
-    config = configuration(kind, {**_overrides(text, query), **options})
+    config = configuration(kind, {**arguments(f"hf:{text}", query), **options})
     try:
         model = constructed(lambda: transformers.AutoModel.from_config(config), device, fall_back=False)
     except Exception as err:
@@ -80,13 +79,6 @@ def keys(config: Any, prefix: str = "") -> dict[str, Any]:
         elif not key.startswith("_") and key not in _BOOKKEEPING:
             found[prefix + key] = value
     return found
-
-
-def _overrides(text: str, query: str) -> dict[str, str]:
-    pairs = [part.partition("=") for part in query.split("&") if part]
-    if wrong := ["".join(pair) for pair in pairs if not (pair[0] and pair[1])]:
-        raise InputError(f"hf:{text} must have key=value after the question mark, joined by &, got {wrong[0]!r}")
-    return {unquote(key): unquote(value) for key, _, value in pairs}
 
 
 def _put(values: dict[str, Any], default: Any, key: str, value: Any, kind: str) -> None:

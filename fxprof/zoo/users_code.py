@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.util
-import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -22,16 +23,24 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def search_path(spec: str) -> Iterator[None]:
-    """Let user code import what lies beside it: the working directory, and the file's own folder."""
-    path, _, _ = spec.rpartition(":")
-    folders = [str(Path(path).resolve().parent)] if path.endswith(".py") else []
-    before = list(sys.path)
-    sys.path[:0] = [*folders, os.getcwd()]  # noqa: PTH109 - a string, as the import system wants it
+def surroundings(spec: str) -> Iterator[None]:
+    """What user code finds while it runs: what it imports by, arguments of its own, and stderr to print on.
+
+    It can import what lies beside it: the file's own folder or that of its package, the working directory, and ``src``
+    there. What it prints must not end up in a report that is printed, nor this program's arguments in its parser.
+    """
+    place, _, _ = spec.partition("?")[0].rpartition(":")
+    folders = [Path(), Path("src")]
+    if place.endswith(".py"):
+        folders.insert(0, _home(Path(place))[0])
+    before = list(sys.path), sys.argv
+    sys.path[:0] = [str(folder.resolve()) for folder in folders if folder.is_dir()]
+    sys.argv = [place]
     try:
-        yield
+        with redirect_stdout(sys.stderr):
+            yield
     finally:
-        sys.path[:] = before
+        sys.path[:], sys.argv = before
 
 
 def build(spec: str, options: Mapping[str, Any]) -> Built:
@@ -41,7 +50,7 @@ def build(spec: str, options: Mapping[str, Any]) -> Built:
         raise InputError(
             f"a MODEL with a colon must be package.module:callable or path/to/file.py:callable, got {spec!r}"
         )
-    with search_path(spec):
+    with surroundings(spec):
         found = _attribute(_user_module(place, spec), attribute, spec)
         return Built(spec, _as_module(found, spec, options))
 
@@ -50,6 +59,9 @@ def _user_module(place: str, spec: str) -> ModuleType:
     if place.endswith(".py"):
         if not Path(place).is_file():
             raise InputError(f"no file {place!r} (from MODEL {spec!r})")
+        _, dotted = _home(Path(place))
+        if dotted:
+            return _in_package(dotted, place, spec)
         # A name of its own: a file called random.py must not replace the module of that name.
         name = f"fxprof_model_{Path(place).stem}"
         found = importlib.util.spec_from_file_location(name, place)
@@ -58,14 +70,54 @@ def _user_module(place: str, spec: str) -> ModuleType:
         sys.modules[name] = module  # dataclasses and pickle look it up there
         run(lambda: found.loader.exec_module(module), spec)  # type: ignore[union-attr]
         return module
+    return _imported(place, spec)
+
+
+def _imported(place: str, spec: str) -> ModuleType:
+    # One package after the other: looking for a module runs the packages that it is in.
+    for name in accumulate(place.split("."), "{}.{}".format):
+        try:
+            missing = importlib.util.find_spec(name) is None
+        except (ImportError, ValueError):  # what it should be in is no package, or it is no name
+            missing = True
+        if missing:
+            raise InputError(
+                f"no module {place!r} in the working directory, its src folder or among the installed packages"
+            )
+        run(partial(importlib.import_module, name), spec)
+    return sys.modules[place]
+
+
+def _in_package(dotted: str, place: str, spec: str) -> ModuleType:
+    module = _imported(dotted, spec)
+    if module.__file__ is None or not Path(module.__file__).samefile(place):
+        raise InputError(
+            f"{place!r} must be imported as {dotted}, as it imports by dots, and another module is called so"
+        )
+    return module
+
+
+def _home(file: Path) -> tuple[Path, str]:
+    """The folder that a file's imports start from; its dotted name from there where it imports by dots, else "".
+
+    That folder is the one above the packages the file lies in, whether or not they have an ``__init__.py``.
+    """
+    file = file.resolve()
+    levels = _levels(file)
+    home, names = file.parent, [file.stem]
+    while levels and (len(names) <= levels or (home / "__init__.py").is_file()):
+        names.insert(0, home.name)
+        home = home.parent
+    return home, ".".join(names).removesuffix(".__init__") if levels else ""
+
+
+def _levels(file: Path) -> int:
+    """The most dots that an import in a file begins with; 0 where the file cannot be parsed, which running it tells."""
     try:
-        missing = importlib.util.find_spec(place) is None
-    except (ImportError, ValueError):
-        missing = True
-    if missing:
-        raise InputError(f"no module {place!r} in the working directory or among the installed packages")
-    imported: ModuleType = run(lambda: importlib.import_module(place), spec)
-    return imported
+        tree = ast.parse(file.read_bytes())
+    except (OSError, SyntaxError, ValueError, RecursionError):
+        return 0
+    return max((node.level for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)), default=0)
 
 
 def _attribute(module: ModuleType, dotted: str, spec: str) -> Any:
@@ -121,5 +173,5 @@ def _is_users(filename: str) -> bool:
         not filename.startswith("<")
         and Path(__file__).parent not in Path(filename).parents
         and not any(part in library for part in Path(filename).parts)
-        and not filename.startswith(str(Path(importlib.__file__).parent))
+        and not filename.startswith(str(Path(importlib.__file__).parents[1]))  # Python's own
     )

@@ -148,6 +148,8 @@ def test_a_plan_that_does_not_fit() -> None:
     ):
         with pytest.raises(CheckpointError, match=message):
             load(model, source, plan=Plan((Match("conv1.bias", "conv1.bias", "exact"), wrong)), force=True)
+    with pytest.raises(InputError, match="a plan is applied as it is: give rename, include, inputs to match"):
+        load(model, source, plan=Plan(()), rename=False, include=["fc.*"], inputs=torch.ones(2))
     with pytest.raises(InputError, match="plan= must be a Plan from match"):
         load(model, source, plan={"matches": []})  # type: ignore[arg-type]
     assert unchanged(model, before)

@@ -118,6 +118,35 @@ def test_the_table_groups_repeated_layers():
     assert len(text.split("\n")) < 25
 
 
+def test_equal_names_are_told_by_their_top_level_parts():
+    """Repeated parts are one line, and as many tensors as they hold."""
+    names = [f"layer{stage}.{block}.{leaf}.weight" for stage in (1, 2) for block in (0, 1) for leaf in ("conv", "fc")]
+    shapes = dict.fromkeys([*names, "head.weight"], (2, 3))
+
+    rows = str(match_names(shapes, Target(shapes))).split("\n")[4:]
+
+    assert [row.split() for row in rows] == [
+        ["layer{1,2}.*", "=", "exact", "name", "8"],
+        ["head", "=", "exact", "name", "1"],
+    ]
+
+
+@pytest.mark.parametrize("name", [f"a.{'1' * 5000}.weight", "a.01.weight", "a.1.weight"])
+def test_numbers_of_names_are_printed_as_they_are(name):
+    """Python refuses to read thousands of digits, and 01 is not 1."""
+    assert f"\n  {name}\n" in str(match_names({name: (3,)}, Target({"b": (2,)})))
+
+
+def test_a_prefix_that_no_name_has_is_told():
+    """A prefix is whole parts of names."""
+    source, target = {"module.fc.weight": (2, 3)}, Target({"fc.weight": (2, 3)})
+    assert match_names(source, target, prefix="module").prefix == "module"
+    for prefix in ("mod", "modul."):
+        plan = match_names(source, target, prefix=prefix)
+        assert plan.prefix == ""
+        assert f"prefix {prefix!r} is that of no name of the checkpoint or the model." in plan.notes
+
+
 def test_the_table_says_what_is_left_and_why():
     """Missing, unexpected, mismatched with both shapes, ambiguous with candidates."""
     source = {"fc.weight": (9, 4), "old.weight": (7, 7), "x.alpha.weight": (3,), "x.omega.weight": (3,)}

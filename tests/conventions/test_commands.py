@@ -83,9 +83,22 @@ def test_time(model: str) -> None:
     assert " ms, median of 10 runs (" in timed(model, "--input", "2,4", "--time")
 
 
-def test_time_needs_a_model_and_a_device(model: str) -> None:
-    """A saved report cannot run, and neither can a device that is not there."""
-    with pytest.raises(InputError, match="a saved report has none"):
-        timed("report.json", "--time")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("report.json --time", "a saved report has none"),
+        ("net.py:net --device cpu", "--device is where --time runs the model: add --time"),
+        ("net.py:net --time --format json", "--time prints a line of text, which is no json: add -o FILE"),
+    ],
+)
+def test_time_is_refused_before_any_work(capsys: pytest.CaptureFixture[str], options: str, message: str) -> None:
+    """A saved report cannot run, a device is for --time only, and the line it prints must not end up in data."""
+    assert cli.main(["report", *options.split()]) == 2
+    out, err = capsys.readouterr()
+    assert message in err and out == ""
+
+
+def test_time_needs_a_device(model: str) -> None:
+    """A device must be there."""
     with pytest.raises(InputError, match="--device must be a device of this machine, got 'gpu'"):
         timed(model, "--input", "2,4", "--time", "--device", "gpu")

@@ -56,12 +56,10 @@ def _users(source: Mapping[str, Shape], target: Mapping[str, Shape], prefix: str
     text = prefix.removeprefix("+")
     found = Normalized(_split(source, plain=True), _split(target, plain=True))
     drop = split(text.rstrip("."))
-    if not adds and any(key.startswith(text) for key in source):
-        found.source = _stripped(found.source, drop)
-        found.prefix = text
-    elif any(key.startswith(text) for key in target):
-        found.target = _stripped(found.target, drop)
-        found.prefix = f"+{text}"
+    if not adds and (stripped := _stripped(found.source, drop)) != found.source:
+        return Normalized(stripped, found.target, text)
+    if (stripped := _stripped(found.target, drop)) != found.target:
+        return Normalized(found.source, stripped, f"+{text}")
     return found
 
 
