@@ -68,10 +68,10 @@ def owners(saved: Saved, optimizer: Optimizer, model: nn.Module, plan: Plan, che
         CheckpointError: neither the names, nor the checkpoint's order, nor the optimizer's own fit the state.
     """
     shapes = {key: spec.shape for key, spec in checkpoint.specs.items()}
-    if all("param_names" in group for group in saved.groups):
-        return _by_name(saved, shapes, plan)
+    if names := _names(saved):
+        return _by_name(saved, names, shapes, plan)
     orders = [_file_order(model, plan, checkpoint), _own_order(saved, optimizer, model, plan)]
-    for keys in orders if len(saved.groups) == 1 else reversed(orders):
+    for keys in orders if len(saved.groups) == 1 and _is_as_registered(optimizer, model) else reversed(orders):
         if len(keys) == len(saved.places) and _all_fit(saved, keys, shapes):
             return {key: place for key, place in zip(keys, saved.places) if key is not None}
     raise CheckpointError(
@@ -85,9 +85,23 @@ def _all_fit(saved: Saved, keys: Sequence[str | None], shapes: Mapping[str, Shap
     return all(key is None or saved.fits(place, shapes[key]) for key, place in zip(keys, saved.places))
 
 
-def _by_name(saved: Saved, shapes: Mapping[str, Shape], plan: Plan) -> dict[str, Any]:
-    """By the names stored beside the state; the weights may have lost or got a prefix since."""
-    names: list[str] = [name for group in saved.groups for name in group["param_names"]]
+def _is_as_registered(optimizer: Optimizer, model: nn.Module) -> bool:
+    """Whether the optimizer at hand takes its parameters as the model lists them; else its own order is a choice."""
+    ranks = {id(parameter): rank for rank, parameter in enumerate(model.parameters())}
+    found = [ranks[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
+    return found == sorted(found)
+
+
+def _names(saved: Saved) -> list[str]:
+    """The names stored beside the state, or in place of positions (torch.distributed); [] where there are none."""
+    if all("param_names" in group for group in saved.groups):
+        return [name for group in saved.groups for name in group["param_names"]]
+    places = saved.places
+    return places if all(isinstance(place, str) for place in places) else []
+
+
+def _by_name(saved: Saved, names: Sequence[str], shapes: Mapping[str, Shape], plan: Plan) -> dict[str, Any]:
+    """By these names; the weights may have lost or got a prefix since."""
     found = dict(zip(names, saved.places))
     if len(names) != len(saved.places):
         raise CheckpointError("the optimizer's state in the checkpoint has another number of names than of parameters")

@@ -177,6 +177,114 @@ def test_groups_in_another_order() -> None:
     assert resumed.param_groups[1]["weight_decay"] == 0.0
 
 
+class Alike(nn.Module):
+    """Three layers that shapes do not tell apart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = (nn.Linear(4, 4) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.c(self.b(self.a(x.flatten(1)[:, :4]).tanh()).tanh()).tanh()
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+def test_parameters_in_an_order_of_the_users(kind: str) -> None:
+    """An optimizer that takes the last layer first gets its state in that order, as from torch."""
+
+    def make(model: nn.Module) -> Optimizer:
+        return OPTIMIZERS[kind]([p for part in ("c", "a", "b") for p in model.get_submodule(part).parameters()])
+
+    model = made(Alike, seed=1)
+    optimizer = make(model)
+    train(model, optimizer, 2)
+    again = made(Alike)
+    resumed = make(again)
+    load(again, {"model": model.state_dict(), "optimizer": optimizer.state_dict()}, optimizer=resumed)
+    train(model, optimizer, 2)
+    train(again, resumed, 2)
+    assert same(again, model)
+
+
+def test_named_groups_that_changed_places() -> None:
+    """Names say which group is which: weight decay stays with its own parameters."""
+
+    def groups(model: nn.Module) -> list[dict[str, Any]]:
+        biases = [(name, p) for name, p in model.named_parameters() if name.endswith("bias")]
+        weights = [(name, p) for name, p in model.named_parameters() if name.endswith("weight")]
+        return [{"params": biases, "weight_decay": 0.0}, {"params": weights, "weight_decay": 0.1}]
+
+    model = made(Alike, seed=1)
+    optimizer = AdamW(groups(model))
+    train(model, optimizer, 2)
+    again = made(Alike)
+    resumed = AdamW(groups(again)[::-1])
+    result = load(again, {"model": model.state_dict(), "optimizer": optimizer.state_dict()}, optimizer=resumed)
+    assert result.optimizer is not None
+    assert result.optimizer.groups
+    train(model, optimizer, 2)
+    train(again, resumed, 2)
+    assert same(again, model)
+
+
+def test_state_listed_by_names() -> None:
+    """torch.distributed's state_dicts have names where others have positions, in any order."""
+    model = made(Alike, seed=1)
+    optimizer = OPTIMIZERS["adam"](model.parameters())
+    train(model, optimizer, 2)
+    plain = optimizer.state_dict()
+    names = [name for name, _ in model.named_parameters()]
+    state = {name: plain["state"][place] for place, name in reversed([*enumerate(names)])}
+    named = {"state": state, "param_groups": [{**plain["param_groups"][0], "params": [*state]}]}
+    again = made(Alike)
+    resumed = OPTIMIZERS["adam"](again.parameters())
+    load(again, {"model": model.state_dict(), "optimizer": named}, optimizer=resumed)
+    train(model, optimizer, 2)
+    train(again, resumed, 2)
+    assert same(again, model)
+
+
+@pytest.mark.parametrize("classes", [5, 2])
+def test_state_of_all_parameters_at_once(classes: int) -> None:
+    """LBFGS keeps one history for all: it follows as a whole, or not at all."""
+
+    def step(model: nn.Module, optimizer: Optimizer) -> None:
+        def closure() -> float:
+            optimizer.zero_grad()
+            loss = model(X).square().sum()
+            loss.backward()
+            return float(loss)
+
+        optimizer.step(closure)
+
+    model, again = made(Net, seed=1), made(Net, classes=classes)
+    optimizer, resumed = (torch.optim.LBFGS(one.parameters(), lr=0.01, max_iter=3) for one in (model, again))
+    step(model, optimizer)
+    load(again, {"model": model.state_dict(), "optimizer": optimizer.state_dict()}, optimizer=resumed)
+    step(model, optimizer)
+    step(again, resumed)
+    assert same(again, model) == (classes == 5)
+
+
+def test_factored_moments_start_fresh_when_fused() -> None:
+    """Moments of rows and columns cannot be stacked as the matrices are."""
+    model: Any = nn.Module()
+    model.q, model.k, model.v = (nn.Linear(4, 4, bias=False) for _ in range(3))
+    optimizer = torch.optim.Adafactor(model.parameters())
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    fused: Any = nn.Module()
+    fused.qkv = nn.Linear(4, 12, bias=False)
+    resumed = torch.optim.Adafactor(fused.parameters())
+    source = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+    result = load(fused, source, optimizer=resumed)
+    assert result.optimizer is not None
+    assert result.optimizer.fresh == ("qkv.weight",)
+    fused.qkv.weight.grad = torch.ones(12, 4)
+    resumed.step()
+
+
 def test_state_is_fused_like_its_parameter() -> None:
     """Moments of q, k and v are stacked, a transposed matrix's are transposed."""
 
