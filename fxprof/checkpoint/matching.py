@@ -63,8 +63,9 @@ def match(
     """
     from fxprof.checkpoint.graph import describe
 
-    if isinstance(source, Mapping):
-        shapes, found = _shapes(source), Container()
+    if isinstance(source, Mapping) and container is None and _is_flat(source):
+        shapes = {key: tuple(int(size) for size in value.shape) for key, value in source.items()}
+        found = Container()
     else:
         from fxprof.checkpoint.reading import read
 
@@ -76,16 +77,9 @@ def match(
     return replace(plan, container=found)
 
 
-def _shapes(source: Mapping[str, Any]) -> dict[str, Shape]:
-    found: dict[str, Shape] = {}
-    for key, value in source.items():
-        shape = getattr(value, "shape", None)
-        if not isinstance(key, str) or shape is None:
-            raise InputError(
-                f"a checkpoint given as a mapping must map names to tensors, got {key!r}: {type(value).__name__}"
-            )
-        found[key] = tuple(int(size) for size in shape)
-    return found
+def _is_flat(source: Mapping[Any, Any]) -> bool:
+    """Whether a mapping gives each name a shape, rather than being a container around such a one."""
+    return all(isinstance(key, str) and hasattr(value, "shape") for key, value in source.items())
 
 
 def match_names(
