@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from fxprof.checkpoint import optimizer as optimizers
 from fxprof.checkpoint import pieces, targets
 from fxprof.checkpoint.commit import Draft, commit
+from fxprof.checkpoint.devices import on_cpu
 from fxprof.checkpoint.matching import match as make_plan
 from fxprof.checkpoint.plan import Match, Plan
 from fxprof.checkpoint.reading import Checkpoint, read
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 LEAST_COVERAGE = 0.5
 
 
+@on_cpu()
 def load(
     model: nn.Module,
     source: Any,

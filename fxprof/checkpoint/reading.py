@@ -16,6 +16,8 @@ from urllib.parse import quote, urljoin, urlsplit
 
 import torch
 
+from fxprof.checkpoint.devices import on_cpu
+from fxprof.checkpoint.formats.folder import is_index
 from fxprof.checkpoint.formats.mapped import MappedFile
 from fxprof.checkpoint.formats.opening import open_path
 from fxprof.checkpoint.formats.sharded import read_index
@@ -35,6 +37,7 @@ class Checkpoint:
     that is, which others there are and what else the file holds, ``extras`` gives the latter.
     """
 
+    @on_cpu()
     def __init__(self, store: Store, path: Path | None = None, container: str | None = None) -> None:
         self.path = path
         self._hash_checked = False
@@ -56,6 +59,7 @@ class Checkpoint:
         self.format = store.format
         self.metadata: Mapping[str, Any] = {**store.metadata, **_versions(chosen.entries)}
 
+    @on_cpu()
     def tensor(self, name: str) -> torch.Tensor:
         """One tensor, on the CPU: a view on the mapped file where the format allows.
 
@@ -108,6 +112,7 @@ class Extras(Mapping[str, Any]):
         self._raw = raw
         self._read: dict[str, Any] = {}
 
+    @on_cpu()
     def __getitem__(self, name: str) -> Any:
         if name not in self._read:
             self._read[name] = _filled(self._raw[name], self._store)
@@ -123,6 +128,7 @@ class Extras(Mapping[str, Any]):
         return f"Extras({', '.join(self._raw)})"
 
 
+@on_cpu()
 def read(source: Any, trust: bool = False, container: str | None = None) -> Checkpoint:
     """Open a checkpoint; no tensor is read.
 
@@ -175,7 +181,7 @@ def _fetched(url: str, path: Path, trust: bool, container: str | None) -> Checkp
 
 def _fetch_shards(url: str, path: Path) -> None:
     """Beside an index from a URL belong the files that it names, from beside the URL."""
-    if not path.name.endswith(".index.json") or urlsplit(url).scheme == "file":
+    if not is_index(path.name) or urlsplit(url).scheme == "file":
         return
     weights, _ = read_index(MappedFile(path))
     for name in dict.fromkeys(weights.values()):

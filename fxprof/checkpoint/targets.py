@@ -165,6 +165,7 @@ def materialize(model: nn.Module, chosen: Mapping[int, Tensor]) -> list[Replacem
     return found
 
 
+@torch.inference_mode(False)  # so that the model can be trained afterwards
 def _empty(old: Tensor) -> Tensor:
     new = torch.empty_strided(old.shape, old.stride(), dtype=old.dtype, device="cpu")
     if isinstance(old, nn.Parameter):

@@ -13,7 +13,9 @@ from torch import nn
 import fxprof
 from fxprof.checkpoint.loading import load
 from fxprof.checkpoint.plan import Match, Plan
+from fxprof.checkpoint.reading import read
 from fxprof.errors import CheckpointError
+from tests.checkpoint import files
 from tests.checkpoint.nets import Net, Renamed, Tied, made, same, snapshot, unchanged
 
 # -- tied weights ------------------------------------------------------------------------------
@@ -60,6 +62,40 @@ def test_meta_model_is_materialized() -> None:
     assert not model.mix.bias.requires_grad
     ids = torch.arange(5)
     assert torch.equal(model(ids), source(ids))
+
+
+@pytest.mark.parametrize("form", files.WRITERS)
+def test_the_default_device_is_not_the_files(form: str, tmp_path: Path) -> None:
+    """Under a default device without values, as large models are built, the file's tensors have theirs."""
+    state = made(Net, seed=1).state_dict()
+    path = files.WRITERS[form](state, tmp_path)
+    with torch.device("meta"):
+        model = Net()
+        load(model, path)
+        with read(path) as checkpoint:
+            assert all(torch.equal(checkpoint.tensor(name).to("cpu"), value) for name, value in state.items())
+    assert same(model, made(Net, seed=1))
+
+
+def test_a_state_is_restored_under_another_default_device() -> None:
+    """The optimizer's state is compared and moved where its values are."""
+    source, model = made(Net, seed=1), made(Net)
+    optimizers = [torch.optim.Adam(one.parameters()) for one in (source, model)]
+    source(torch.ones(1, 3, 4, 4)).sum().backward()
+    optimizers[0].step()
+    with torch.device("meta"):
+        load(model, {"model": source.state_dict(), "optimizer": optimizers[0].state_dict()}, optimizer=optimizers[1])
+    assert all(entry["exp_avg"].device.type == "cpu" for entry in optimizers[1].state.values())
+
+
+def test_a_meta_model_filled_in_inference_mode_can_be_trained() -> None:
+    """What replaces meta tensors is not bound to the mode that the caller happens to be in."""
+    with torch.device("meta"):
+        model = Net()
+    with torch.inference_mode():
+        load(model, made(Net, seed=1).state_dict())
+    model(torch.ones(1, 3, 4, 4)).sum().backward()
+    assert model.fc.weight.grad is not None
 
 
 def test_meta_model_needs_everything() -> None:
