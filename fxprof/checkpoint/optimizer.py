@@ -67,18 +67,29 @@ def find(extras: Mapping[str, Any]) -> Mapping[str, Any]:
     """The optimizer's state_dict among what a checkpoint holds beside its weights."""
     found = {}
     for name, value in extras.items():
-        inner = value[0] if isinstance(value, (list, tuple)) and len(value) == 1 else value
-        if isinstance(inner, Mapping) and "state" in inner and "param_groups" in inner:
-            found[name] = inner
+        listing = value if isinstance(value, (list, tuple)) else (value,)
+        for index, inner in enumerate(listing):
+            if (state := _state_dict(inner)) is not None:
+                found[f"{name}.{index}" if len(listing) > 1 else name] = state
     for name in NAMES:
         if name in found:
             return found[name]
     if len(found) == 1:
         return next(iter(found.values()))
     if found:
-        raise CheckpointError(f"the checkpoint must hold one optimizer's state, got several: {listed(found)}")
+        raise CheckpointError(
+            f"the checkpoint must hold one optimizer's state, got several: {listed(found)}; "
+            "pass a mapping with the weights and the one that is meant"
+        )
     held = f"it holds {listed(map(str, extras))}" if extras else "it holds nothing but weights"
     raise CheckpointError(f"optimizer= needs an optimizer's state_dict in the checkpoint, and {held}")
+
+
+def _state_dict(value: Any) -> Mapping[str, Any] | None:
+    """An optimizer's state_dict, as torch gives it or flattened; None for anything else."""
+    if not isinstance(value, Mapping):
+        return None
+    return value if "state" in value and "param_groups" in value else positions.unflattened(value)
 
 
 # -- refusals ----------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -42,11 +43,13 @@ class Saved:
         )
         if not well or not groups:
             raise CheckpointError("the optimizer's state in the checkpoint must be what torch's state_dict() gives")
-        saved = cls(state, groups)
+        # torch.distributed.checkpoint writes positions as text.
+        texts = {str(place): place for group in groups for place in group["params"]}
+        saved = cls({texts.get(place, place): entry for place, entry in state.items()}, groups)
         places = saved.places
         if not all(isinstance(place, int | str) for place in places):
             raise CheckpointError("the optimizer's state in the checkpoint must number its parameters")
-        if strays := sorted(map(str, set(state) - set(places))):
+        if strays := sorted(map(str, set(saved.state) - set(places))):
             raise CheckpointError(f"the optimizer's state in the checkpoint has {strays[0]!r}, which no group lists")
         return saved
 
@@ -59,6 +62,44 @@ class Saved:
         """Whether the state at ``place`` can be of a parameter of this shape."""
         entry = self.state.get(place, {})
         return all(tuple(entry[key].shape) == shape for key in SHAPED if isinstance(entry.get(key), Tensor))
+
+
+def unflattened(data: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A state_dict that torch.distributed has flattened to ``state.NAME.key`` and ``param_groups.NAME.key``.
+
+    Parameters whose options are all equal make one group. None for anything else.
+
+    >>> flat = {"state.a.w.step": 3, "param_groups.a.w.lr": 0.1, "param_groups.b.lr": 0.1}
+    >>> unflattened(flat)
+    {'state': {'a.w': {'step': 3}}, 'param_groups': [{'lr': 0.1, 'params': ['a.w', 'b']}]}
+    """
+    parts: dict[str, dict[str, dict[str, Any]]] = {"state": {}, "param_groups": {}}
+    for flat, value in data.items():
+        part, _, rest = flat.partition(".") if isinstance(flat, str) else ("", "", "")
+        name, _, key = rest.rpartition(".")
+        if part not in parts or not name:
+            return None
+        parts[part].setdefault(name, {})[key] = value
+    groups: list[tuple[dict[str, Any], list[str]]] = []
+    for name, options in parts["param_groups"].items():
+        members = next((found for known, found in groups if _alike(known, options)), None)
+        if members is None:
+            groups.append((options, [name]))
+        else:
+            members.append(name)
+    if not groups:
+        return None
+    return {"state": parts["state"], "param_groups": [{**options, "params": members} for options, members in groups]}
+
+
+def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two groups have equal options, tensors among them."""
+    return one.keys() == other.keys() and all(
+        torch.equal(one[key], other[key])
+        if isinstance(one[key], Tensor) and isinstance(other[key], Tensor)
+        else type(one[key]) is type(other[key]) and one[key] == other[key]
+        for key in one
+    )
 
 
 def owners(saved: Saved, optimizer: Optimizer, model: nn.Module, plan: Plan, checkpoint: Checkpoint) -> dict[str, Any]:

@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from fxprof.checkpoint.groups import param_groups
 from fxprof.checkpoint.loading import load
 from fxprof.checkpoint.plan import Match, Plan
 from fxprof.errors import CheckpointError
+from tests.checkpoint import files
 from tests.checkpoint.nets import Net, Renamed, made, same, snapshot, unchanged
 
 OPTIMIZERS: dict[str, Callable[[Any], Optimizer]] = {
@@ -244,6 +246,29 @@ def test_state_listed_by_names() -> None:
     assert same(again, model)
 
 
+@pytest.mark.parametrize("named", ["positions", "names", "flat", "flat file"])
+def test_state_from_a_folder_of_torch_distributed(named: str, tmp_path: Path) -> None:
+    """The folder keeps lists and positions in a form of its own, and torch.distributed flattens states further."""
+    model = made(Net, seed=1)
+    halves: list[dict[str, Any]] = [{"params": list(model.parameters())[:4], "lr": 0.02}]
+    optimizer = AdamW([*halves, {"params": list(model.parameters())[4:]}])
+    train(model, optimizer, 2)
+    state: Any = optimizer.state_dict()
+    if named != "positions":
+        options = StateDictOptions(flatten_optimizer_state_dict=named.startswith("flat"))
+        state = get_optimizer_state_dict(model, optimizer, options=options)
+    content = {"model": model.state_dict(), "optim": copy.deepcopy(state)}
+    path = files.write_zip(content, tmp_path) if named == "flat file" else files.write_distributed(content, tmp_path)
+    again = made(Net)
+    resumed = AdamW([{"params": list(again.parameters())[:4]}, {"params": list(again.parameters())[4:]}])
+    result = load(again, path, optimizer=resumed)
+    assert result.optimizer is not None
+    assert (len(result.optimizer.restored), result.optimizer.groups) == (8, True)
+    train(model, optimizer, 2)
+    train(again, resumed, 2)
+    assert same(again, model)
+
+
 @pytest.mark.parametrize("classes", [5, 2])
 def test_state_of_all_parameters_at_once(classes: int) -> None:
     """LBFGS keeps one history for all: it follows as a whole, or not at all."""
@@ -253,7 +278,7 @@ def test_state_of_all_parameters_at_once(classes: int) -> None:
             optimizer.zero_grad()
             loss = model(X).square().sum()
             loss.backward()
-            return float(loss)
+            return loss.item()
 
         optimizer.step(closure)
 
@@ -323,7 +348,8 @@ def test_state_is_fused_like_its_parameter() -> None:
     ("build", "message"),
     [
         (lambda model, good: {}, "needs an optimizer's state_dict in the checkpoint"),
-        (lambda model, good: {"a": good, "b": good}, "one optimizer's state, got several: a, b"),
+        (lambda model, good: {"a": good, "b": good}, "one optimizer's state, got several: a, b; pass a mapping"),
+        (lambda model, good: {"states": [good, good]}, "one optimizer's state, got several: states.0, states.1;"),
         (lambda model, good: {"optimizer": trained(OPTIMIZERS["sgd"])[1].state_dict()}, "another optimizer than Adam"),
         (lambda model, good: {"optimizer": {**good, "state": 3}}, "must be what torch"),
         (lambda model, good: {"optimizer": {"state": {}, "param_groups": []}}, "must be what torch"),
