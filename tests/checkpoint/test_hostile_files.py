@@ -143,6 +143,10 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "whole model": (saved(NET), r"it names torch.nn.modules.linear.Linear"),
     "method": (saved({"state_dict": NET.state_dict}), r"model.state_dict where its result belongs.*without the call"),
     "method, legacy": (saved({"state_dict": NET.state_dict}, files.write_legacy), r"save model.state_dict\(\) instead"),
+    "another method": (
+        saved({"state_dict": NET.state_dict(), "hook": NET.half}),
+        r"plain data only, but it names builtins.getattr \(under 'hook'\)",
+    ),
     "namespace": (saved(files.namespace()), r"it names argparse.Namespace \(under 'args'\)"),
     "empty": (content(b""), r"it is empty \(0 bytes\)"),
     "html": (content(HTML), r"is a web page \(HTML\)"),
