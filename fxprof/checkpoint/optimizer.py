@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from fxprof.checkpoint import pieces, positions, targets
 from fxprof.checkpoint.plan import Match, Plan
 from fxprof.checkpoint.positions import Saved
-from fxprof.checkpoint.reading import Checkpoint
+from fxprof.checkpoint.reading import Checkpoint, content
 from fxprof.checkpoint.result import OptimizerReport
 from fxprof.errors import CheckpointError
 from fxprof.records import Shape
@@ -56,11 +56,20 @@ def prepare(optimizer: torch.optim.Optimizer, model: nn.Module, plan: Plan, chec
     Raises:
         CheckpointError: there is no optimizer state, it is another optimizer's, or it cannot be told whose it is.
     """
-    saved = Saved.from_state(find(checkpoint.extras))
+    saved = Saved.from_state(find({**_beside(checkpoint), **checkpoint.extras}))
     _check_kind(saved, optimizer)
     _check_members(optimizer, model)
     owners = positions.owners(saved, optimizer, model, plan, checkpoint)
     return _follow(saved, optimizer, model, plan, owners, {key: spec.shape for key, spec in checkpoint.specs.items()})
+
+
+def _beside(checkpoint: Checkpoint) -> Mapping[str, Any]:
+    """The optimizer's file in a folder that a trainer wrote: transformers' optimizer.pt, accelerate's optimizer.bin."""
+    folder = checkpoint.path
+    if folder is None or not folder.is_dir():
+        return {}
+    files = [path for path in (folder / "optimizer.pt", folder / "optimizer.bin") if path.is_file()]
+    return {"optimizer": content(files[0])} if files else {}
 
 
 def find(extras: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -43,7 +43,7 @@ class Checkpoint:
         self._hash_checked = False
         where = str(path) if path is not None else "the mapping"
         found = find(store.tree, store.is_tensor)
-        chosen = choose(found, container, where)
+        chosen = choose(found, container, where, store.tree)
         settled = store.settled(_named_tensors(chosen.entries, store).values())
         if settled is not store:
             store = settled
@@ -158,6 +158,13 @@ def read(source: Any, trust: bool = False, container: str | None = None) -> Chec
         return _read_url(source, trust, container)
     path = Path(source).expanduser()
     return Checkpoint(open_path(path, trust), path, container)
+
+
+@on_cpu()
+def content(path: Path) -> Any:
+    """Everything in a file that holds no weights, such as an optimizer's own; no code of it runs."""
+    store = open_path(path, trust=False)
+    return _filled(store.tree, store)
 
 
 def _read_url(url: str, trust: bool, container: str | None) -> Checkpoint:

@@ -269,6 +269,22 @@ def test_state_from_a_folder_of_torch_distributed(named: str, tmp_path: Path) ->
     assert same(again, model)
 
 
+@pytest.mark.parametrize("name", ["optimizer.pt", "optimizer.bin"])
+def test_state_in_a_file_of_its_own(name: str, tmp_path: Path) -> None:
+    """Trainers write a folder with the weights in one file and the optimizer's state in another."""
+    model, optimizer = trained(OPTIMIZERS["adam"])
+    files.write_safetensors(model.state_dict(), tmp_path, "model.safetensors")
+    torch.save(optimizer.state_dict(), tmp_path / name)
+    again = made(Net)
+    resumed = OPTIMIZERS["adam"](again.parameters())
+    load(again, tmp_path, optimizer=resumed)
+    train(model, optimizer, 2)
+    train(again, resumed, 2)
+    assert same(again, model)
+    with pytest.raises(CheckpointError, match=f"{name} must hold a dict of tensors by name, but it is an optimizer's"):
+        load(again, tmp_path / name)
+
+
 @pytest.mark.parametrize("classes", [5, 2])
 def test_state_of_all_parameters_at_once(classes: int) -> None:
     """LBFGS keeps one history for all: it follows as a whole, or not at all."""
