@@ -81,11 +81,11 @@ def adapted(match: Match, target: Tensor, sources: Sequence[Tensor], model: nn.M
         return adapt.rope(source, *_rotary(match, tuple(source.shape), model))
     if how == "pos-embed":
         return adapt.pos_embed(source, shape, extra_last="relative_position" in match.target)
-    return adapt.transpose(source) if how == "transpose" else _same(how, source, shape)
-
-
-def _same(how: str, source: Tensor, shape: tuple[int, ...]) -> Tensor:
-    return adapt.reshape(source, shape) if how == "reshape" else source
+    if how == "reshape":
+        return adapt.reshape(source, shape)
+    if how not in ("exact", "prefix", "renamed", "transpose"):
+        raise CheckpointError(f"how must be exact, prefix, renamed, or an adaptation that a plan can name, got {how!r}")
+    return adapt.transpose(source) if how == "transpose" else source
 
 
 def _stacked(target: Tensor, sources: Sequence[Tensor]) -> list[Piece]:

@@ -281,6 +281,22 @@ def test_shards_without_their_index(tmp_path: Path) -> None:
         read(tmp_path)
 
 
+def test_a_file_that_cannot_be_opened_is_not_damaged(tmp_path: Path) -> None:
+    """Where a process has no file handles left, that is said, rather than that the file is missing or cut."""
+    resource = pytest.importorskip("resource")
+    path = files.write_safetensors(files.tensors(), tmp_path)
+    read(path).close()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free + 1, limits[1]))
+    try:
+        with pytest.raises(CheckpointError, match="cannot be opened: Too many open files"):
+            read(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
 def test_method_in_a_mapping_is_explained() -> None:
     """A live dict with the notes' slip says what to call."""
     with pytest.raises(CheckpointError, match=r"call it, model.state_dict\(\)"):

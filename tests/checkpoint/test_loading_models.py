@@ -158,7 +158,7 @@ def test_wrapped_models() -> None:
 
 def test_guesses_are_not_applied() -> None:
     """A match that a plan of rename="auto" is not sure of is left, and listed as ambiguous."""
-    from fxprof.checkpoint.loading import _sure
+    from fxprof.checkpoint.checks import sure as _sure
 
     plan = Plan((Match("a", "x", "renamed", sure=False, reason="order"), Match("b", "y", "renamed")))
     sure = _sure(plan)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from fxprof.checkpoint.loading import load
+from fxprof.checkpoint.matching import match
 from fxprof.checkpoint.plan import Match, Plan
 from fxprof.errors import CheckpointError, InputError
 from tests.checkpoint.nets import Net, made, same, snapshot, unchanged
@@ -145,11 +147,23 @@ def test_a_plan_that_does_not_fit() -> None:
         (Match("fc.weight", "fc.wieght", "exact"), "'?fc.wieght'?, which the checkpoint does not hold"),
         (Match("fc.weight", "conv1.weight", "exact"), r"model has \(5, 6\), the checkpoint gives \(4, 3, 3, 3\)"),
         (Match("conv1.bias", "conv1.bias", "exact"), "once, got conv1.bias twice"),
+        (Match("fc.weight", "fc.weight", "as it is"), "how must be exact, prefix, renamed.*got 'as it is'"),
     ):
         with pytest.raises(CheckpointError, match=message):
             load(model, source, plan=Plan((Match("conv1.bias", "conv1.bias", "exact"), wrong)), force=True)
     with pytest.raises(InputError, match="plan= must be a Plan from match"):
         load(model, source, plan={"matches": []})  # type: ignore[arg-type]
+    with pytest.raises(CheckpointError, match="because 0 of the model's 10 tensors fit"):
+        load(model, source, plan=replace(match(model, source), matches=()))
+    longer = nn.Sequential(model, nn.Linear(5, 5))
+    longer_plan = match(longer, {f"0.{name}": value for name, value in source.items()}, exclude="1.*")
+    with pytest.raises(CheckpointError, match=r"missing '1.bias'; missing '1.weight'; unexpected 'more'"):
+        load(
+            longer,
+            {**{f"0.{name}": value for name, value in source.items()}, "more": torch.ones(1)},
+            plan=replace(longer_plan, excluded=()),
+            strict=True,
+        )
     assert unchanged(model, before)
 
 
