@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from fxprof.checkpoint.names import TRACKED, Path, leaf_of, template
+from fxprof.checkpoint.names import TRACKED, Path, template
 from fxprof.checkpoint.pairing.equal import equal_leaves, shifted, without_copies
 from fxprof.checkpoint.pairing.leaves import Leaf, fuse, leaves, upright
 from fxprof.checkpoint.pairing.leftovers import reshaped_pairs
 from fxprof.checkpoint.pairing.outcome import ADAPTATIONS, Outcome, tensor_pairs
+from fxprof.checkpoint.pairing.parametrized import kept_otherwise
 from fxprof.checkpoint.pairing.prefixes import Normalized, normalize
 from fxprof.checkpoint.pairing.renames import Rename, Renames, read_renames
 from fxprof.checkpoint.pairing.report import coverage, explain
@@ -213,7 +214,8 @@ def _without(found: Sequence[Leaf], gone: Iterable[Leaf]) -> list[Leaf]:
 
 def _clues(target: Target, sides: Sides, renames: Renames) -> Clues:
     """What the model's graph says, in the names of leaf modules."""
-    owners = {name: ".".join(leaf_of(path)[0]) for name, (path, _) in sides.target.items()}
+    held = [(leaf.name, tensor) for leaf in leaves(sides.target) for tensor in leaf.tensors.values()]
+    owners = {name: leaf for leaf, tensor in held for name in tensor.keys}
     ranks: dict[str, int] = {}
     for rank, name in enumerate(target.order):
         if name in owners:
@@ -282,4 +284,5 @@ def _plan(source: Mapping[str, Shape], target: Target, sides: Sides, outcome: Ou
         repeats=dict(sides.repeats),
         coverage=coverage(matches, source, target),
     )
-    return replace(plan, notes=explain(plan, source, outcome.hints, sides.found))
+    paths = [[path for path, _ in side.values()] for side in (sides.source, sides.target)]
+    return replace(plan, notes=explain(plan, source, kept_otherwise(*paths), outcome.hints, sides.found))

@@ -48,10 +48,15 @@ def _share(part: int, whole: int) -> float:
     return part / whole if whole else 0.0
 
 
-def explain(plan: Plan, source: Mapping[str, Shape], hints: Iterable[str], found: Normalized) -> tuple[str, ...]:
-    """One sentence for each cause of leftovers; first whether the two belong together at all."""
+def explain(
+    plan: Plan, source: Mapping[str, Shape], kept: Sequence[str], hints: Iterable[str], found: Normalized
+) -> tuple[str, ...]:
+    """One sentence for each cause of leftovers; first whether the two belong together at all.
+
+    ``kept`` are sentences about tensors that the two keep in different ways.
+    """
     sentences = [
-        *_family(plan, source),
+        *_family(plan, source, kept),
         *_prefixes(found),
         *hints,
         *_mismatches(plan),
@@ -62,9 +67,9 @@ def explain(plan: Plan, source: Mapping[str, Shape], hints: Iterable[str], found
     return tuple(dict.fromkeys(sentences))
 
 
-def _family(plan: Plan, source: Mapping[str, Shape]) -> list[str]:
+def _family(plan: Plan, source: Mapping[str, Shape], kept: Sequence[str]) -> list[str]:
     """Another model, another kind of file."""
-    said: list[str] = []
+    said = [*kept]
     count = len(source)
     quantized = sum(bool(_QUANTIZED.search(key)) for key in source)
     adapters = sum(bool(_ADAPTER.search(key)) for key in source)
