@@ -134,6 +134,8 @@ def check_source(name: str, tensor: Tensor) -> None:
         what = "is quantized: dequantize it before saving"
     elif tensor.layout != torch.strided:
         what = f"is sparse ({str(tensor.layout).removeprefix('torch.')}): save its to_dense()"
+    elif not targets.has_memory(tensor):
+        what = f"is of the type {type(tensor).__name__}, which keeps its values elsewhere: dequantize it before saving"
     elif tensor.is_meta:
         what = "is on the meta device and has no values"
     if what:
@@ -146,6 +148,8 @@ def check_target(name: str, tensor: Tensor) -> None:
     what = ""
     if local.is_quantized or local.layout != torch.strided:
         what = "is quantized" if local.is_quantized else f"is {str(local.layout).removeprefix('torch.')}"
+    elif not targets.has_memory(local):
+        what = f"is of the type {type(local).__name__}, which keeps its values elsewhere,"
     elif any(size > 1 and step == 0 for size, step in zip(local.shape, local.stride())):
         what = "is expanded, so several of its elements are one"
     elif local.is_inference() and not torch.is_inference_mode_enabled():

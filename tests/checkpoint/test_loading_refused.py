@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,10 +11,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from torch.testing._internal.two_tensor import TwoTensor
 
 from fxprof.checkpoint.loading import load
 from fxprof.checkpoint.matching import match
 from fxprof.checkpoint.plan import Match, Plan
+from fxprof.checkpoint.saving import save
 from fxprof.errors import CheckpointError, InputError
 from tests.checkpoint.nets import Net, made, same, snapshot, unchanged
 
@@ -165,6 +168,27 @@ def test_a_plan_that_does_not_fit() -> None:
             strict=True,
         )
     assert unchanged(model, before)
+
+
+def test_tensors_that_are_made_of_others(tmp_path: Path) -> None:
+    """A subclass that keeps its values in other tensors, as quantized weights do, is named; the rest loads."""
+
+    def wrapped() -> Any:
+        model = made(Net, seed=1)
+        for layer in (model.conv2, model.fc):
+            layer.weight = nn.Parameter(TwoTensor(layer.weight.detach(), layer.weight.detach().clone()))
+        return model
+
+    model = wrapped()
+    with pytest.raises(CheckpointError, match=r"'conv2.weight' of the model is of the type TwoTensor, which keeps"):
+        load(model, made(Net).state_dict())
+    assert torch.equal(model.conv1.weight, made(Net, seed=1).conv1.weight)
+    with pytest.raises(CheckpointError, match=r"'conv2.weight' in the checkpoint is of the type TwoTensor.*dequantize"):
+        load(made(Net), model.state_dict())
+    load(model, made(Net).state_dict(), exclude=["conv2.weight", "fc.weight"])
+    assert torch.equal(model.conv1.weight, made(Net).conv1.weight)
+    with pytest.raises(CheckpointError, match=r"'conv2.weight' is none: use .pt"):
+        save(model, tmp_path / "net.safetensors")
 
 
 def test_why_little_fits_is_a_whole_sentence() -> None:
