@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from fxprof.checkpoint import targets
+from fxprof.checkpoint.names import split, unwrapped
 from fxprof.checkpoint.plan import Plan
 from fxprof.checkpoint.reading import Checkpoint
 from fxprof.errors import CheckpointError
@@ -142,21 +143,25 @@ def _names(saved: Saved) -> list[str]:
 
 
 def _by_name(saved: Saved, names: Sequence[str], shapes: Mapping[str, Shape], plan: Plan) -> dict[str, Any]:
-    """By these names; the weights may have lost or got a prefix since."""
+    """By these names; the weights may have lost or got a prefix or a wrapper since."""
     found = dict(zip(names, saved.places))
     if len(names) != len(saved.places):
         raise CheckpointError("the optimizer's state in the checkpoint has another number of names than of parameters")
     ends: dict[str, str] = {}
     for key in shapes:
         for end in (key, key.removeprefix(plan.prefix), plan.prefix + key):
-            ends.setdefault(end, key)
-    placed: dict[str, Any] = {ends.get(name, name): place for name, place in found.items()}
+            ends.setdefault(_bare(end), key)
+    placed: dict[str, Any] = {ends.get(_bare(name), name): place for name, place in found.items()}
     for name, place in placed.items():
         if name in shapes and not saved.fits(place, shapes[name]):
             raise CheckpointError(
                 f"the optimizer's state for {name!r} in the checkpoint has another shape than {name!r}"
             )
     return placed
+
+
+def _bare(name: str) -> str:
+    return ".".join(unwrapped(split(name)))
 
 
 def _file_order(model: nn.Module, plan: Plan, checkpoint: Checkpoint) -> list[str | None]:

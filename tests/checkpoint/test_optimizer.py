@@ -269,6 +269,23 @@ def test_state_from_a_folder_of_torch_distributed(named: str, tmp_path: Path) ->
     assert same(again, model)
 
 
+@pytest.mark.parametrize("wrapper", ["module.", "_orig_mod.", ""])
+def test_names_of_a_wrapped_model(wrapper: str) -> None:
+    """The weights were saved without the wrapper whose names the optimizer has, or the other way round."""
+    model = made(Net, seed=1)
+    optimizer = AdamW([(wrapper + name, parameter) for name, parameter in model.named_parameters()])
+    train(model, optimizer, 2)
+    weights = {("" if wrapper else "module._orig_mod.") + name: value for name, value in model.state_dict().items()}
+    again = made(Net)
+    resumed = AdamW(again.parameters())
+    result = load(again, {"model": weights, "optimizer": optimizer.state_dict()}, optimizer=resumed)
+    assert result.optimizer is not None
+    assert not result.optimizer.fresh
+    train(model, optimizer, 2)
+    train(again, resumed, 2)
+    assert same(again, model)
+
+
 @pytest.mark.parametrize("name", ["optimizer.pt", "optimizer.bin"])
 def test_state_in_a_file_of_its_own(name: str, tmp_path: Path) -> None:
     """Trainers write a folder with the weights in one file and the optimizer's state in another."""
