@@ -931,3 +931,11 @@ def test_kernels_of_other_directions_are_told_apart():
 
     assert found(plan) == {"x.weight": "b.weight", "y.weight": "a.weight"}
     assert {entry.how for entry in plan.matches} == {"renamed"}
+
+
+def test_one_tensor_is_said_to_be_one():
+    """A single leftover is named in the singular."""
+    source = {**linear("a", 4), "kernel.weight": (8, 4, 5, 5)}
+    plan = plan_of(source, {**linear("a", 4), "kernel.weight": (8, 4, 3, 3), "other": (7,)})
+    assert "kernel.weight has another shape: 8x4x3x3 in the model and 8x4x5x5 in the checkpoint." in plan.notes
+    assert "The checkpoint lacks 1 tensor of the model (other)." in plan.notes

@@ -143,6 +143,8 @@ def _mismatch(plan: Plan, kind: str, names: Sequence[str]) -> str:
         return f"{name} is {sizes}: another input size; adapt='pos-embed' resizes it."
     if kind == "transpose":
         return f"{len(names):,} weights lie the other way round, such as {name}; pass adapt='transpose'."
+    if len(names) == 1:
+        return f"{name} has another shape: {sizes}."
     return f"{len(names):,} tensors have another shape, such as {name}: {sizes}."
 
 
@@ -178,7 +180,7 @@ def _clashes(plan: Plan, found: Normalized) -> list[str]:
 def _rest(plan: Plan, rivals: bool) -> list[str]:
     """Whole parts that only one side has, and what stays open."""
     missing, extra = plan.missing_keys, plan.unexpected_keys
-    lacks = f"{len(missing):,} tensors of the model ({_parts(missing)})"
+    lacks = f"{len(missing):,} tensor{_s(missing)} of the model ({_parts(missing)})"
     beside = f"{len(extra):,} of the checkpoint ({_parts(extra)})"
     said = []
     if missing and extra:
@@ -188,10 +190,15 @@ def _rest(plan: Plan, rivals: bool) -> list[str]:
     elif extra:
         said.append(f"The model has no place for {beside}.")
     if plan.ambiguous:
-        count = f"{len(plan.ambiguous):,} tensors have several candidates or only order to go by"
+        have = "tensor has" if len(plan.ambiguous) == 1 else "tensors have"
+        count = f"{len(plan.ambiguous):,} {have} several candidates or only order to go by"
         # Between two towers nothing is likelier, and a mixture of both is neither.
         said.append(f"{count}." if rivals else f"{count}; rename='best' takes the likeliest.")
     return said
+
+
+def _s(names: Sequence[str]) -> str:
+    return "" if len(names) == 1 else "s"
 
 
 def _parts(names: Sequence[str]) -> str:
