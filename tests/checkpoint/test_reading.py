@@ -90,6 +90,7 @@ def test_the_index_of_a_variant(tmp_path: Path) -> None:
     [
         (("net.bin", "net.safetensors", "net.fp16.safetensors", "net.non_ema.bin"), "net.safetensors"),
         (("net.pth", "net.ema.pth"), "net.pth"),
+        (("shard-00001-model-00001-of-00001.safetensors",), "shard-00001-model-00001-of-00001.safetensors"),
         (("model.safetensors", "optimizer.bin", "random_states_0.pkl", "sampler.bin"), "model.safetensors"),
         (("mp_rank_00_model_states.pt", "zero_pp_rank_0_mp_rank_00_optim_states.pt"), "mp_rank_00_model_states.pt"),
     ],
@@ -108,6 +109,7 @@ def test_the_weights_of_a_folder(names: tuple[str, ...], chosen: str, tmp_path: 
         (("checkpoint-2/model.safetensors", "checkpoint-4/model.safetensors"), "folders in it: checkpoint-2, checkp"),
         (("a.fp16.safetensors", "a.fp32.safetensors"), "it holds a.fp16.safetensors, a.fp32.safetensors; pass the fi"),
         (("a.safetensors", "b.safetensors"), "it holds a.safetensors, b.safetensors; pass the file itself"),
+        (("model-00001-of-00002.bin",), "but it holds model-00001-of-00002.bin only; get the index too"),
         (("logs/events.txt",), "but it holds none; pass the file itself"),
     ],
 )

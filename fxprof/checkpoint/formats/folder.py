@@ -19,6 +19,7 @@ _BESIDE = (
 )  # fmt: skip
 _PARTITIONED = "_optim_states.pt"  # DeepSpeed's, one per process
 _SHARD = re.compile(r"\d+-of-\d+")
+_WHOLE = re.compile(r"0*1-of-0*1(?!\d)")  # the only shard
 _USUAL = ("model.safetensors", "pytorch_model.bin", "model.pth", "model.pt")
 _MANY = 1000  # entries of a folder that are looked at for a hint
 
@@ -46,10 +47,12 @@ def in_folder(folder: Path) -> Path:
         return indexes[0]
     if (indexes or len(whole) == len(files)) and (found := _plainest(whole)) is not None:
         return found
+    if len(files) == 1 and _WHOLE.search(files[0].name) and not indexes:
+        return files[0]
     if files and not whole and not indexes:
         raise InputError(
             f"the folder {folder} must hold the index of its shards, a file *.index.json, but it holds "
-            f"{files[0].name} and {len(files) - 1} more only; get the index too"
+            f"{listed([path.name for path in files], 1)} only; get the index too"
         )
     held = listed([path.name for path in (*indexes, *files)]) or "none"
     raise InputError(f"the folder {folder} must hold one checkpoint, but it holds {held}; {_instead(folder, files)}")
