@@ -66,7 +66,8 @@ def load(
         plan: a plan made by ``match``, applied as it is, whatever else says how to match.
         strict: refuse unless every tensor of both sides finds its place.
         force: load although little fits, values overflow, or tied values differ.
-        optimizer: its state is restored from the checkpoint, for the parameters that were loaded.
+        optimizer: its state is restored from the checkpoint, or from the optimizer's file beside it in a trainer's
+            folder, for the parameters that were loaded.
         freeze: loaded parameters need no gradient any more.
 
     Raises:

@@ -48,7 +48,7 @@ def match(
 
     Args:
         model: the module that is to take the weights; on any device, wrapped or not.
-        source: a path or URL of a checkpoint, or a mapping of names to tensors.
+        source: a path or URL of a checkpoint, or a mapping of names to tensors, or a dict around one.
         prefix: "auto" finds it; "" is none; a text comes off the checkpoint's names, or the model's.
         rename: "auto" takes what is sure, "best" also the likeliest of the rest, False nothing; a mapping
             of names or parts of names, (regex, replacement) pairs or a callable are the user's own.
