@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from threading import RLock
 from traceback import walk_tb
@@ -87,16 +88,20 @@ def record(
     names = bind(inventory.model, inputs, kwargs)
     assumptions = Assumptions(bounds)
     see_dispatch = any(isinstance(module, torch.jit.ScriptModule) for module in inventory.paths)
-    transformed = False
+    transformed = eager = False
     first: TraceError | None = None
     for attempt in range(_ATTEMPTS):
         assumptions.reset()
         try:
-            traced = _attempt(inventory, names, inputs, kwargs, assumptions, see_dispatch, transformed, training)
+            with torch.compiler.set_stance("force_eager") if eager else nullcontext():
+                traced = _attempt(inventory, names, inputs, kwargs, assumptions, see_dispatch, transformed, training)
             if attempt == _ATTEMPTS - 1 or not assumptions.choices.found_partial():
                 return traced
-        except HiddenCall as hidden:
-            see_dispatch, transformed = True, hidden.transformed  # which raises it no more
+        except HiddenCall as hidden:  # which is raised no more after this
+            if hidden.compiled:
+                eager = True
+            else:
+                see_dispatch, transformed = True, hidden.transformed
         except TraceError as err:
             first = first or err  # what the likeliest path ran into, not what the turns away from it did
             if attempt == _ATTEMPTS - 1 or not assumptions.flip_last():
@@ -128,6 +133,8 @@ def _attempt(
         except Exception as err:
             if tracer.nodes.missed is not None:
                 raise tracer.nodes.missed from err
+            if type(err).__module__ == "torch._dynamo.exc" and _compiles():
+                raise HiddenCall(compiled=True) from err
             raise _failed(tracer, err) from err
         if tracer.nodes.missed is not None:
             raise tracer.nodes.missed
@@ -135,6 +142,13 @@ def _attempt(
         tracer.values.forget()
     nodes, calls = tracer.nodes, tracer.modules.calls
     return Trace(model, nodes.graph, tuple(reader.profiles), calls, nodes.attributes, assumptions.bounds)
+
+
+def _compiles() -> bool:
+    """Whether torch.compile is on, and can be told to run what it is given as it is written."""
+    if not hasattr(torch.compiler, "set_stance"):  # before torch 2.6
+        return False
+    return bool(torch._dynamo.eval_frame._stance.stance == "default")
 
 
 def _floating_dtype(model: Inventory) -> torch.dtype:

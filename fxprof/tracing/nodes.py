@@ -28,12 +28,13 @@ _CONSTANTS = frozenset([bool, int, float, str, type(None), complex, torch.dtype,
 class HiddenCall(Exception):
     """Something made a tensor below the torch-function level; trace again with ``see_dispatch``.
 
-    ``transformed`` says that it was torch.func, which may differentiate.
+    ``transformed`` says that it was torch.func, which may differentiate, ``compiled`` that it was torch.compile.
     """
 
-    def __init__(self, *, transformed: bool = False) -> None:
+    def __init__(self, *, transformed: bool = False, compiled: bool = False) -> None:
         super().__init__()
         self.transformed = transformed
+        self.compiled = compiled
 
 
 class Nodes:

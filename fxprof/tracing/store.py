@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fxprof.tracing.choices import Assumed
+from fxprof.tracing.choices import DRAW, Assumed, spread
 from fxprof.tracing.graph import Node
 from fxprof.tracing.layouts import Layout, layout_of
 from fxprof.tracing.nodes import Nodes, describe
 from fxprof.tracing.repeats import Seen, made
-from fxprof.tracing.spans import Span, union
+from fxprof.tracing.spans import Span, span_of, union
 from fxprof.tracing.values import Value, meta_twin, small_enough, storages
 
 SpanOf = Callable[[Tensor, int], "Span | None"]
@@ -212,6 +212,20 @@ class Store:
             same = all(a is b for a, b in zip(items, result))
             return result if same else type(result)(items)
         return result
+
+    def drawn(
+        self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], values: list[Value], result: Tensor
+    ) -> Tensor | None:
+        """What stands for a few random numbers; where they are written over control data, it is there already."""
+        span = span_of(name, args, kwargs, [value.handle for value in values], result, 0, self.span)
+        row = spread(result, span)
+        if row is not None and name == "uniform_":
+            value = self[args[0]] if args else None  # torch.nn.init has a function of that name, too
+            if value is None or value.real is None:
+                return None
+            value.assumed = (*value.assumed, DRAW)
+            return value.real.copy_(row)
+        return row
 
     # -- changes -------------------------------------------------------------------------------------
 

@@ -21,7 +21,8 @@ from fxprof.rules.registry import REGISTERED
 from fxprof.tracing import names
 from fxprof.tracing.bounds import Assumptions
 from fxprof.tracing.calls import Call, NeedsIntegers
-from fxprof.tracing.choices import CHOOSING, DRAW, DRAWING, Assumed, spread
+from fxprof.tracing.choices import CHOOSING, DRAW, DRAWING, Assumed
+from fxprof.tracing.control import control_flow
 from fxprof.tracing.dispatch import Below, is_transformed
 from fxprof.tracing.formed import formed
 from fxprof.tracing.gradients import backward
@@ -83,6 +84,15 @@ class Tracer(TorchFunctionMode):
         kwargs = kwargs or {}
         if self._busy:
             return func(*args, **kwargs)
+        for kind in types:
+            if not issubclass(kind, Tensor):  # no tensor, but says what torch's functions do to it
+                with self:
+                    found = kind.__torch_function__(func, types, args, kwargs)
+                if found is not NotImplemented:
+                    return found
+        if (run := control_flow(func)) is not None:
+            with self:
+                return run(*args, **kwargs)
         if is_transformed(func, args):  # inside torch.vmap and its like: the ops on the tensors behind are recorded
             if not self._see_dispatch:
                 self.nodes.hidden(transformed=True)
@@ -187,7 +197,7 @@ class Tracer(TorchFunctionMode):
         if written is None and not opaque and next(tensors_in(result), None) is None:
             return result
         target = self.values[written].graph_node() if isinstance(written, Tensor) else None
-        drawn = self._drawn(name, args, kwargs, values, result) if name in DRAWING else None
+        drawn = self.values.drawn(name, args, kwargs, values, result) if name in DRAWING else None
         if written is not None:
             known = all(value.real is not None for value in values) and (name not in RANDOM or drawn is not None)
             self.values.write(written, args[2] if name == "__setitem__" else None, known)
@@ -209,20 +219,6 @@ class Tracer(TorchFunctionMode):
         if look is not None and support is None and self._assumptions.made == assumptions:
             remember(look, node, result, self.values.__getitem__, written)
         return held
-
-    def _drawn(
-        self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], values: list[Value], result: Tensor
-    ) -> Tensor | None:
-        """What stands for a few random numbers; where they are written over control data, it is there already."""
-        span = span_of(name, args, kwargs, [value.handle for value in values], result, 0, self.values.span)
-        row = spread(result, span)
-        if row is not None and name == "uniform_":
-            value = self.values[args[0]] if args else None  # torch.nn.init has a function of that name, too
-            if value is None or value.real is None:
-                return None
-            value.assumed = (*value.assumed, DRAW)
-            return value.real.copy_(row)
-        return row
 
     def _facts(self, values: list[Value]) -> tuple[Assumed, ...]:
         """What was made up of the data that a call reads."""

@@ -88,7 +88,14 @@ def _quantized_rnn(
     return (out, *map(torch.empty_like, states))
 
 
+def _same(input: Tensor, *_: Any, **__: Any) -> Tensor:
+    """x (*) -> (*), in its dtype."""
+    return torch.empty_like(input, device="meta")
+
+
 SHAPES: dict[Any, Callable[..., Any]] = {
+    torch.fake_quantize_per_tensor_affine: _same,
+    torch.fake_quantize_per_channel_affine: _same,
     torch.quantize_per_tensor: _quantized,
     torch.quantize_per_channel: _quantized,
     torch.quantize_per_tensor_dynamic: _quantized,
