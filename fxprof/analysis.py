@@ -16,7 +16,7 @@ from torch.fx.passes.shape_prop import TensorMetadata
 
 from fxprof import contents, observed, routing
 from fxprof.costs import Rule, cost_of, described, shapes, specs
-from fxprof.errors import UncountedError
+from fxprof.errors import InputError, UncountedError
 from fxprof.garbage import no_garbage_collection
 from fxprof.report import Cost, OpProfile, Report
 from fxprof.rules import RULES, free
@@ -56,6 +56,8 @@ def analyze(
         TraceError: forward failed; the message says where.
         UncountedError: only with ``strict``.
     """
+    if name is not None and not isinstance(name, str):
+        raise InputError(f"name must be a text, got {name!r}")
     with no_garbage_collection():
         report = _analyzed(
             record(model, inputs, kwargs or {}, bounds, training=training), RULES if rules is None else rules, training,

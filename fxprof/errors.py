@@ -14,6 +14,9 @@ checkpoint quotes names that come from anywhere: it is one line without control 
 
 from __future__ import annotations
 
+from operator import index
+from typing import SupportsIndex
+
 from fxprof.views.text import safe
 
 
@@ -57,3 +60,9 @@ def not_made(path: str, kind: str, missing: str) -> InputError:
         f"every module must be made by nn.Module.__init__, but {path or 'the model'} ({kind}) has no {missing!r}; "
         "call super().__init__() in its __init__"
     )
+
+
+def check_natural(name: str, value: object) -> None:
+    """Refuse an option that is neither None nor a whole number of 0 or more. Raises InputError."""
+    if value is not None and (not isinstance(value, SupportsIndex) or index(value) < 0):
+        raise InputError(f"{name} must be a whole number, 0 or more, got {value!r}")

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from fxprof import saved
-from fxprof.errors import InputError
+from fxprof.errors import InputError, check_natural
 from fxprof.exports import Exports
 from fxprof.garbage import no_garbage_collection
 from fxprof.liveness import Peak, peak
@@ -199,6 +199,7 @@ class Report(Exports):
 
     def by_module(self, depth: int | None = None) -> dict[str, Cost]:
         """Cost per module path with everything below it; the root is ``""`` at depth 0."""
+        check_natural("depth", depth)
         return {module.path: module.cost for level, module in self.walk() if depth is None or level <= depth}
 
     # -- how sure ------------------------------------------------------------------------------

@@ -174,6 +174,13 @@ def test_from_json_refuses_anything_else(text: str | bytes, *, collecting: bool)
         (gc.enable if before else gc.disable)()
 
 
+@pytest.mark.parametrize("depth", [-1, 0.5, "1"])
+def test_by_module_refuses_what_is_no_depth(depth: Any) -> None:
+    """A depth is a whole number, zero or more."""
+    with pytest.raises(InputError, match="depth must be a whole number, 0 or more, got"):
+        hand_made().by_module(depth=depth)
+
+
 @pytest.mark.parametrize("shape", [(-1,), (1.5,), (True,), ("a",)])
 def test_spec_refuses_what_is_no_shape(shape: Any) -> None:
     """A size is a whole number, zero or more."""

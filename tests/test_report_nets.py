@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from torch import nn
 
 import fxprof
+from fxprof.errors import InputError
 
 
 def test_three_layer_perceptron() -> None:
@@ -50,3 +52,9 @@ def test_small_cnn() -> None:
     # convolutions 250 + 11,300, their norms 50 + 100, linear layers 1,281,024 + 131,200 + 1,290
     assert report.params == 1_425_214
     assert "2,925,702" in str(report)
+
+
+def test_a_name_is_a_text() -> None:
+    """A report's name is read back from a file, which takes a text."""
+    with pytest.raises(InputError, match="name must be a text, got 3"):
+        fxprof.analyze(nn.Linear(2, 2), (1, 2), name=3)  # type: ignore[arg-type]

@@ -184,8 +184,10 @@ def test_no_process_wide_settings(report: Report) -> None:
         ({"by": "layer"}, "by must be one of module, type, op, node, got 'layer'"),
         ({"sort": "size"}, "sort must be one of order, macs, .*, got 'size'"),
         ({"by": "op", "depth": 1}, "depth goes with by='module' or by='type', got by='op'"),
-        ({"depth": -1}, "depth must be 0 or more, got -1"),
-        ({"top": -2}, "top must be 0 or more, got -2"),
+        ({"depth": -1}, "depth must be a whole number, 0 or more, got -1"),
+        ({"depth": 1.5}, "depth must be a whole number, 0 or more, got 1.5"),
+        ({"top": -2}, "top must be a whole number, 0 or more, got -2"),
+        ({"top": "3"}, "top must be a whole number, 0 or more, got '3'"),
     ],
 )
 def test_wrong_options(report: Report, options: dict, message: str) -> None:

@@ -236,7 +236,7 @@ def test_drawings_refuse_what_they_cannot(report: Report) -> None:
         report.to_dot(by="type")
     with pytest.raises(InputError, match="depth goes with by='module', got by='node'"):
         report.to_mermaid(by="node", depth=2)
-    with pytest.raises(InputError, match="depth must be 0 or more, got -1"):
+    with pytest.raises(InputError, match="depth must be a whole number, 0 or more, got -1"):
         report.to_mermaid(depth=-1)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fxprof.dataflow import edges
-from fxprof.errors import InputError
+from fxprof.errors import InputError, check_natural
 from fxprof.garbage import no_garbage_collection
 from fxprof.report import ModuleProfile, Report, TensorSpec
 from fxprof.units import short
@@ -100,8 +100,7 @@ def drawing(report: Report, *, by: str = "module", depth: int | None = None) -> 
         raise InputError(f"a graph is drawn by module or by node, got by={by!r}")
     if by == "node" and depth is not None:
         raise InputError("depth goes with by='module', got by='node'")
-    if depth is not None and depth < 0:
-        raise InputError(f"depth must be 0 or more, got {depth}")
+    check_natural("depth", depth)
     entrances = {entry.name: Box((entry.name, str(entry.spec)), input=True) for entry in report.inputs}
     if by == "node":
         ops = {

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from fxprof.errors import InputError
+from fxprof.errors import InputError, check_natural
 from fxprof.report import ModuleProfile, OpProfile, Report
 
 BY = ("module", "type", "op", "node")
@@ -92,9 +92,8 @@ def _check(by: str, depth: int | None, top: int | None, sort: str | None) -> Non
         raise InputError(f"sort must be one of {', '.join(SORT)}, got {sort!r}")
     if depth is not None and by not in ("module", "type"):
         raise InputError(f"depth goes with by='module' or by='type', got by={by!r}")
-    for name, value in (("depth", depth), ("top", top)):
-        if value is not None and value < 0:
-            raise InputError(f"{name} must be 0 or more, got {value}")
+    check_natural("depth", depth)
+    check_natural("top", top)
 
 
 # -- the tree ----------------------------------------------------------------------------------

@@ -37,4 +37,6 @@ def listed(names: Iterable[str], limit: int = 5) -> str:
     names = list(names)
     hidden = len(names) - limit
     shown = ", ".join(map(safe, names[:limit]))
-    return f"{shown} and {hidden:,} more" if hidden > 0 else shown
+    if hidden <= 0:
+        return shown
+    return f"{shown} and {hidden:,} more" if shown else f"{hidden:,} more"

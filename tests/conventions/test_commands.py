@@ -70,6 +70,23 @@ def test_an_unknown_tool_is_refused(model: str, capsys: pytest.CaptureFixture[st
     assert "a convention must be one of" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("options", ["--base thop", "--ops 1", "--vs thop --ops 1 --format json"])
+def test_options_that_would_do_nothing_are_refused(
+    model: str, capsys: pytest.CaptureFixture[str], options: str
+) -> None:
+    """--base and --ops are about one difference, and JSON has every place."""
+    assert cli.main(["explain", model, "--input", "2,4", *options.split()]) == 2
+    out, err = capsys.readouterr()
+    assert err.startswith(("fxprof: --base and --ops are about the difference to one tool", "fxprof: json names every"))
+    assert out == ""
+
+
+def test_no_places_are_counted(run: Callable[..., str]) -> None:
+    """With --ops 0 the places of a cause are a number."""
+    text = run("--vs", "ptflops", "--ops", "0")
+    assert "  1 more\n" in text and "and 1 more" not in text
+
+
 def timed(*argv: str) -> str:
     """What --time adds."""
     parser = argparse.ArgumentParser()
