@@ -164,11 +164,15 @@ class Functions:
         compiles = vars(flex).get(_UNCOMPILED) if flex is not None else None
         if compiles is False:
             setattr(flex, _UNCOMPILED, True)
+        outer = vars(FunctionMeta).get(_LOOKUP)  # of a trace in whose forward this one runs
         setattr(FunctionMeta, _LOOKUP, lookup)
         try:
             yield
         finally:
-            delattr(FunctionMeta, _LOOKUP)
+            if outer is None:
+                delattr(FunctionMeta, _LOOKUP)
+            else:
+                setattr(FunctionMeta, _LOOKUP, outer)
             if compiles is False:
                 setattr(flex, _UNCOMPILED, False)
 

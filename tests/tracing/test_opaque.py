@@ -234,6 +234,14 @@ def test_a_taught_function_is_known_by_whatever_name_it_is_called(times: int) ->
     assert report.macs - 4 * 8 * 6 * (2 + times) == 2 * 4 * 8 * 8
 
 
+def test_an_analysis_in_a_forward_leaves_functions_as_they_are() -> None:
+    """The outer one goes on to see them."""
+    fxprof.rule(f"{__name__}.Seen")(product)
+    model = layer(lambda x, w: (fxprof.analyze(nn.Linear(8, 8), (4, 8)), seen(x, w))[1])
+
+    assert fxprof.analyze(model, (4, 8)).by_op()[f"{__name__}.Seen"].macs == 4 * 8 * 6
+
+
 def test_a_function_that_needs_data_says_what_to_do() -> None:
     """Its name, and how to teach it; torch's class is as before."""
     before = dict(vars(type(torch.autograd.Function)))
