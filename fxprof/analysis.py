@@ -45,7 +45,8 @@ def analyze(
             or a nesting of these.
         kwargs: the same for keyword arguments.
         rules: op name to rule; ``{**fxprof.RULES, "my_op": my_rule}`` extends the default.
-        training: add the backward pass for everything that needs a gradient.
+        training: add the backward pass for everything that needs a gradient; what checkpointing computes
+            again for it is not counted.
         bounds: what to assume where data decides, by op name or ``"file.py:line"``.
         strict: raise UncountedError when an op has no rule or a size was assumed.
         name: the report's name; the class name of the model by default.

@@ -10,6 +10,7 @@ from torch.fx.passes.shape_prop import TensorMetadata
 
 from fxprof import binding, ops
 from fxprof.report import Cost
+from fxprof.rules.registry import first
 from fxprof.tracing import Trace
 from fxprof.tracing.graph import Graph, Node, nodes_in
 from fxprof.tracing.names import AFTER_ANOTHER
@@ -25,13 +26,15 @@ def needs_gradient(traced: Trace) -> Set[Node]:
     """The nodes through which a gradient flows from the model's outputs back to a trainable parameter.
 
     Frozen parameters, integer and boolean results, ``detach`` and ``torch.no_grad`` end it; the
-    model's inputs need none. Every floating output is taken to be part of the loss. The gradient of an
-    autograd Function flows through the calls of its forward, whatever its backward computes.
+    model's inputs need none, unless forward says ``requires_grad_``. Every floating output is taken to be
+    part of the loss. The gradient of what an autograd Function returns flows to what it was given, whatever lies
+    between (a comparison, ``detach``); its backward is taken to cost what that of the calls of its forward costs.
     """
     attributes = traced.graph.of("get_attr")
     trainable = [n for n in attributes if getattr(traced.attributes[str(n.target)], "requires_grad", False)]
+    trainable += [node for node in traced.graph.nodes if _asks_for_gradient(node)]
     ends = returned(traced.graph)
-    return _between(traced.graph.nodes, trainable, ends, lambda node: not node.grad_enabled)
+    return _between(traced.graph.nodes, trainable, ends, lambda node: not node.grad_enabled, traced.graph.through)
 
 
 def returned(graph: Graph) -> list[Node]:
@@ -47,10 +50,21 @@ def returned(graph: Graph) -> list[Node]:
     return list(found)
 
 
+def _asks_for_gradient(node: Node) -> bool:
+    """Whether forward itself says that a gradient for it is wanted."""
+    if ops.op_of(node.target) != "requires_grad" or node.target is getattr or not node.described:
+        return False
+    return bool(node.kwargs.get("requires_grad", node.args[1] if len(node.args) > 1 else True))
+
+
 def _between(
-    nodes: Iterable[Node], starts: Iterable[Node], ends: Iterable[Node], off: Callable[[Node], bool]
-) -> Set[Node]:
-    """The nodes on a differentiable way from ``starts`` to ``ends``; ``off`` says where gradients are off."""
+    nodes: Iterable[Node], starts: Iterable[Node], ends: Iterable[Node], off: Callable[[Node], bool],
+    through: Mapping[Node, list[Node]],
+) -> Set[Node]:  # fmt: skip
+    """The nodes on a differentiable way from ``starts`` to ``ends``; ``off`` says where gradients are off.
+
+    From the nodes in ``through`` there is a way to those that it has for them, too.
+    """
     order = list(nodes)
     needing = set(starts)
     sharing: dict[Any, list[Node]] = {}  # the nodes that are views of one memory, for those written into
@@ -62,10 +76,13 @@ def _between(
             needing.add(node)
             if node.written is not None:  # what was written into needs it from here on
                 needing.update(_written(node, sharing))
+        if node in through and not needing.isdisjoint(through[node]) and _differentiable(node.tensor_meta):
+            needing.add(node)
     reached = set(ends)
     for node in reversed(order):
         if node in needing and (node in reached or not reached.isdisjoint(_written(node, sharing))):
             reached.update(_differentiated(node))
+            reached.update(through.get(node, ()))
             reached.add(node)
     return needing & reached
 
@@ -89,6 +106,8 @@ def _differentiated(node: Node) -> list[Node]:
 def _stops(node: Node) -> bool:
     if node.op not in ("call_function", "call_method"):
         return True
+    if is_grad_call(node) and not node.kwargs.get("create_graph"):
+        return True
     name = node.args[1] if node.target is getattr else ops.op_of(node.target)
     return name in _STOPS or not (node.written is not None or _differentiable(node.tensor_meta))
 
@@ -103,6 +122,8 @@ def backward_cost(node: Node, cost: Cost, needing: Set[Node], shapes: Callable[[
     """What the backward of one call adds to its ``cost``; ``shapes`` turns arguments into shapes."""
     if node not in needing:
         return Cost()
+    if is_grad_call(node):  # its products have two factors: the gradient that came in, and an operand of the forward
+        return cost * 2
     args, kwargs = shapes(node.args), shapes(node.kwargs)
     flags = _flags(node.args, needing), _flags(node.kwargs, needing)
     return binding.apply_backward(node.target, cost, args, kwargs, *flags, shapes(node))
@@ -114,13 +135,16 @@ def grad_call_cost(node: Node, costs: Mapping[Node, Cost | None], shapes: Callab
     ``costs`` are those of the calls before it; None where one of them on the way has no rule.
     """
     given = {**dict(zip(("outputs", "inputs"), node.args)), **node.kwargs}
-    way = _between(costs, nodes_in(given["inputs"]), nodes_in(given["outputs"]), lambda _: False)
+    way = _between(costs, nodes_in(given["inputs"]), nodes_in(given["outputs"]), lambda _: False, {})
     total = Cost()
     for step in way:
         cost = costs.get(step, Cost())
         if cost is None:
             return None
-        total += backward_cost(step, cost, way, shapes)
+        # A gradient's own has the weights for constants: a product for each that the gradient took.
+        total += cost if is_grad_call(step) else backward_cost(step, cost, way, shapes)
+    if given.get("is_grads_batched"):  # once for each of them
+        return total * first(shapes(given["grad_outputs"]))[0]
     return total
 
 

@@ -158,6 +158,8 @@ def test_load_containers(here: Path, capsys: pytest.CaptureFixture[str]) -> None
         (["load", NET, "net.pth", "-o", "out.npz"], "must end in .safetensors"),
         (["load", NET, "net.pth", "-o", "no/out.pth"], "no such folder"),
         (["load", NET, "net.pth", "-o", "out.pth", "--plan", "none.json"], "cannot read 'none.json'"),
+        (["load", NET, "net.pth", "-o", "out.pth", "--plan", "p", "--rename", "best"], "give --rename to match"),
+        (["load", NET, "net.pth", "-o", "out.pth", "--plan", "p", "--prefix", "a"], "give --prefix to match"),
         (["load", NET, "net.pth", "-o", "out.pth", "--plan", "my_net.py"], "must be a plan saved by"),
         (["load", "my_net.py:Tokens", "net.pth", "-o", "out.pth", "--strict"], "strict=True needs"),
     ],

@@ -8,7 +8,6 @@ What comes after the commit only looks at the result.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,20 +15,21 @@ from torch import Tensor, nn
 
 from fxprof.checkpoint import optimizer as optimizers
 from fxprof.checkpoint import pieces, targets
+from fxprof.checkpoint.checks import check_coverage, check_plan, check_strict, completed, sure
 from fxprof.checkpoint.commit import Draft, commit
+from fxprof.checkpoint.devices import on_cpu
 from fxprof.checkpoint.matching import match as make_plan
 from fxprof.checkpoint.plan import Match, Plan
 from fxprof.checkpoint.reading import Checkpoint, read
 from fxprof.checkpoint.result import Change, Result
-from fxprof.errors import CheckpointError, InputError
+from fxprof.errors import CheckpointError
 from fxprof.views.text import listed
 
 if TYPE_CHECKING:
     from fxprof.checkpoint.pieces import Piece
 
-LEAST_COVERAGE = 0.5
 
-
+@on_cpu()
 def load(
     model: nn.Module,
     source: Any,
@@ -63,10 +63,11 @@ def load(
         inputs: example inputs, so that matching can look at the model's graph.
         trust: allow a pickle that runs code.
         container: which of several dicts of tensors in the file.
-        plan: a plan made by ``match``, applied as it is; what else says how to match is refused beside it.
+        plan: a plan made by ``match``, applied as it is, whatever else says how to match.
         strict: refuse unless every tensor of both sides finds its place.
         force: load although little fits, values overflow, or tied values differ.
-        optimizer: its state is restored from the checkpoint, for the parameters that were loaded.
+        optimizer: its state is restored from the checkpoint, or from the optimizer's file beside it in a trainer's
+            folder, for the parameters that were loaded.
         freeze: loaded parameters need no gradient any more.
 
     Raises:
@@ -75,19 +76,19 @@ def load(
     targets.check_model(model)
     model_tensors = targets.tensors(model)
     checkpoint = read(source, trust=trust, container=container)
-    matching = {
-        "prefix": prefix, "rename": rename, "include": include, "exclude": exclude, "adapt": adapt, "inputs": inputs,
-    }  # fmt: skip
     if plan is None:
-        made = make_plan(model, checkpoint, **matching, trust=trust, container=container)
-        plan = made if rename == "best" else _sure(made)
-    elif given := [name for name, value in matching.items() if not _is_default(value)]:
-        raise InputError(f"a plan is applied as it is: give {listed(given)} to match, which makes it")
-    _check_plan(plan, model_tensors, checkpoint.specs)
+        made = make_plan(
+            model, checkpoint, prefix=prefix, rename=rename, include=include, exclude=exclude,
+            adapt=adapt, inputs=inputs, trust=trust, container=container,
+        )  # fmt: skip
+        plan = made if rename == "best" else sure(made)
+    else:
+        check_plan(plan, model_tensors, checkpoint.specs)
+        plan = completed(plan, model_tensors, checkpoint.specs)
     if strict:
-        _check_strict(plan)
+        check_strict(plan)
     if not force:
-        _check_coverage(plan, chosen=bool(include or exclude))
+        check_coverage(plan, chosen=bool(include or exclude))
     checkpoint.verify({name for match in plan.matches for name in match.sources})
     draft = _draft(model, model_tensors, plan, checkpoint, force)
     follow = None
@@ -101,63 +102,6 @@ def load(
         changes=(*draft.changes, *_non_finite(plan, model, finite)),
         extras=checkpoint.extras,
     )
-
-
-# -- before anything is read -------------------------------------------------------------------
-
-
-def _is_default(value: Any) -> bool:
-    """Whether an option of ``match`` was left alone; tensors are not compared."""
-    return value is None or (isinstance(value, str | tuple | list) and value in ("auto", (), []))
-
-
-def _sure(plan: Plan) -> Plan:
-    """The plan without its guesses; what they would have filled is ambiguous."""
-    guesses = {match.target: match.sources for match in plan.matches if not match.sure}
-    if not guesses:
-        return plan
-    return replace(
-        plan,
-        matches=tuple(match for match in plan.matches if match.sure),
-        ambiguous={**plan.ambiguous, **{name: found for name, found in guesses.items() if name not in plan.ambiguous}},
-    )
-
-
-def _check_plan(plan: Plan, model_tensors: Mapping[str, Tensor], specs: Mapping[str, Any]) -> None:
-    if not isinstance(plan, Plan):
-        raise InputError(f"plan= must be a Plan from match or Plan.from_dict, got {type(plan).__name__}")
-    names = [match.target for match in plan.matches]
-    if twice := sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []:
-        raise CheckpointError(f"the plan must name each tensor of the model once, got {listed(twice)} twice")
-    if unknown := sorted(set(names) - set(model_tensors)):
-        raise CheckpointError(f"the plan names {listed(unknown)}, which the model does not have")
-    if lost := sorted({name for match in plan.matches for name in match.sources} - set(specs)):
-        raise CheckpointError(f"the plan names {listed(lost)}, which the checkpoint does not hold")
-
-
-def _check_strict(plan: Plan) -> None:
-    lines = [
-        *(f"missing {name!r}" for name in sorted({*plan.missing_keys, *plan.ambiguous})),
-        *(f"unexpected {name!r}" for name in sorted(plan.unexpected_keys)),
-        *(
-            f"{name!r} is {ours} in the model and {theirs} in the checkpoint"
-            for name, (ours, theirs) in sorted(plan.mismatched_keys.items())
-        ),
-    ]
-    if lines:
-        raise CheckpointError(f"strict=True needs every tensor to find its place: {'; '.join(lines)}")
-
-
-def _check_coverage(plan: Plan, chosen: bool) -> None:
-    """Refuse what hardly fits. A few large tensors that differ (a head, a table) are not that: tensors count too."""
-    share = plan.coverage
-    tensors = [share.tensors / (total or 1) for total in (share.model_tensors, share.checkpoint_tensors)]
-    few = max(share.model, share.checkpoint, *tensors) < LEAST_COVERAGE and not (chosen or plan.excluded)
-    if few or not plan.matches:
-        why = plan.notes[0].rstrip(".") if plan.notes else "their names and shapes do not correspond"
-        hint = "; force=True loads what fits" if plan.matches else ""
-        count = f"{share.tensors:,} of the model's {share.model_tensors:,} tensors fit"
-        raise CheckpointError(f"nothing was loaded, because {count}: {why}{hint}")
 
 
 # -- drafting: everything that can fail --------------------------------------------------------

@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from fxprof.checkpoint.names import TRACKED, Path, leaf_of, template
+from fxprof.checkpoint.names import TRACKED, Path, template
 from fxprof.checkpoint.pairing.equal import equal_leaves, shifted, without_copies
 from fxprof.checkpoint.pairing.leaves import Leaf, fuse, leaves, upright
 from fxprof.checkpoint.pairing.leftovers import reshaped_pairs
 from fxprof.checkpoint.pairing.outcome import ADAPTATIONS, Outcome, tensor_pairs
+from fxprof.checkpoint.pairing.parametrized import kept_otherwise
 from fxprof.checkpoint.pairing.prefixes import Normalized, normalize
 from fxprof.checkpoint.pairing.renames import Rename, Renames, read_renames
 from fxprof.checkpoint.pairing.report import coverage, explain
@@ -47,7 +48,7 @@ def match(
 
     Args:
         model: the module that is to take the weights; on any device, wrapped or not.
-        source: a path or URL of a checkpoint, or a mapping of names to tensors.
+        source: a path or URL of a checkpoint, or a mapping of names to tensors, or a dict around one.
         prefix: "auto" finds it; "" is none; a text comes off the checkpoint's names, or the model's.
         rename: "auto" takes what is sure, "best" also the likeliest of the rest, False nothing; a mapping
             of names or parts of names, (regex, replacement) pairs or a callable are the user's own.
@@ -63,8 +64,9 @@ def match(
     """
     from fxprof.checkpoint.graph import describe
 
-    if isinstance(source, Mapping):
-        shapes, found = _shapes(source), Container()
+    if isinstance(source, Mapping) and container is None and _is_flat(source):
+        shapes = {key: tuple(int(size) for size in value.shape) for key, value in source.items()}
+        found = Container()
     else:
         from fxprof.checkpoint.reading import read
 
@@ -76,16 +78,9 @@ def match(
     return replace(plan, container=found)
 
 
-def _shapes(source: Mapping[str, Any]) -> dict[str, Shape]:
-    found: dict[str, Shape] = {}
-    for key, value in source.items():
-        shape = getattr(value, "shape", None)
-        if not isinstance(key, str) or shape is None:
-            raise InputError(
-                f"a checkpoint given as a mapping must map names to tensors, got {key!r}: {type(value).__name__}"
-            )
-        found[key] = tuple(int(size) for size in shape)
-    return found
+def _is_flat(source: Mapping[Any, Any]) -> bool:
+    """Whether a mapping gives each name a shape, rather than being a container around such a one."""
+    return all(isinstance(key, str) and hasattr(value, "shape") for key, value in source.items())
 
 
 def match_names(
@@ -221,7 +216,8 @@ def _without(found: Sequence[Leaf], gone: Iterable[Leaf]) -> list[Leaf]:
 
 def _clues(target: Target, sides: Sides, renames: Renames) -> Clues:
     """What the model's graph says, in the names of leaf modules."""
-    owners = {name: ".".join(leaf_of(path)[0]) for name, (path, _) in sides.target.items()}
+    held = [(leaf.name, tensor) for leaf in leaves(sides.target) for tensor in leaf.tensors.values()]
+    owners = {name: leaf for leaf, tensor in held for name in tensor.keys}
     ranks: dict[str, int] = {}
     for rank, name in enumerate(target.order):
         if name in owners:
@@ -290,4 +286,5 @@ def _plan(source: Mapping[str, Shape], target: Target, sides: Sides, outcome: Ou
         repeats=dict(sides.repeats),
         coverage=coverage(matches, source, target),
     )
-    return replace(plan, notes=explain(plan, source, outcome.hints, sides.found))
+    paths = [[path for path, _ in side.values()] for side in (sides.source, sides.target)]
+    return replace(plan, notes=explain(plan, source, kept_otherwise(*paths), outcome.hints, sides.found))

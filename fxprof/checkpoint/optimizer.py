@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from fxprof.checkpoint import pieces, positions, targets
 from fxprof.checkpoint.plan import Match, Plan
 from fxprof.checkpoint.positions import Saved
-from fxprof.checkpoint.reading import Checkpoint
+from fxprof.checkpoint.reading import Checkpoint, content
 from fxprof.checkpoint.result import OptimizerReport
 from fxprof.errors import CheckpointError
+from fxprof.records import Shape
 from fxprof.views.text import listed
 
 NAMES = ("optimizer", "optimizer_state_dict", "optim", "optim_state_dict", "optimizer_state", "opt", "optimizer_states")
@@ -55,29 +56,49 @@ def prepare(optimizer: torch.optim.Optimizer, model: nn.Module, plan: Plan, chec
     Raises:
         CheckpointError: there is no optimizer state, it is another optimizer's, or it cannot be told whose it is.
     """
-    saved = Saved.from_state(find(checkpoint.extras))
+    saved = Saved.from_state(find({**_beside(checkpoint), **checkpoint.extras}))
     _check_kind(saved, optimizer)
     _check_members(optimizer, model)
     owners = positions.owners(saved, optimizer, model, plan, checkpoint)
-    return _follow(saved, optimizer, model, plan, owners)
+    return _follow(saved, optimizer, model, plan, owners, {key: spec.shape for key, spec in checkpoint.specs.items()})
+
+
+def _beside(checkpoint: Checkpoint) -> Mapping[str, Any]:
+    """The optimizer's file in a folder that a trainer wrote: transformers' optimizer.pt, accelerate's optimizer.bin."""
+    folder = checkpoint.path
+    if folder is None or not folder.is_dir():
+        return {}
+    files = [path for path in (folder / "optimizer.pt", folder / "optimizer.bin") if path.is_file()]
+    return {"optimizer": content(files[0])} if files else {}
 
 
 def find(extras: Mapping[str, Any]) -> Mapping[str, Any]:
     """The optimizer's state_dict among what a checkpoint holds beside its weights."""
     found = {}
     for name, value in extras.items():
-        inner = value[0] if isinstance(value, (list, tuple)) and len(value) == 1 else value
-        if isinstance(inner, Mapping) and "state" in inner and "param_groups" in inner:
-            found[name] = inner
+        listing = value if isinstance(value, (list, tuple)) else (value,)
+        for index, inner in enumerate(listing):
+            if (state := _state_dict(inner)) is not None:
+                found[f"{name}.{index}" if len(listing) > 1 else name] = state
     for name in NAMES:
         if name in found:
             return found[name]
     if len(found) == 1:
         return next(iter(found.values()))
     if found:
-        raise CheckpointError(f"the checkpoint must hold one optimizer's state, got several: {listed(found)}")
+        raise CheckpointError(
+            f"the checkpoint must hold one optimizer's state, got several: {listed(found)}; "
+            "pass a mapping with the weights and the one that is meant"
+        )
     held = f"it holds {listed(map(str, extras))}" if extras else "it holds nothing but weights"
     raise CheckpointError(f"optimizer= needs an optimizer's state_dict in the checkpoint, and {held}")
+
+
+def _state_dict(value: Any) -> Mapping[str, Any] | None:
+    """An optimizer's state_dict, as torch gives it or flattened; None for anything else."""
+    if not isinstance(value, Mapping):
+        return None
+    return value if "state" in value and "param_groups" in value else positions.unflattened(value)
 
 
 # -- refusals ----------------------------------------------------------------------------------
@@ -120,19 +141,26 @@ def _check_members(optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
 
 
 def _follow(
-    saved: Saved, optimizer: torch.optim.Optimizer, model: nn.Module, plan: Plan, owners: Mapping[str, int]
+    saved: Saved,
+    optimizer: torch.optim.Optimizer,
+    model: nn.Module,
+    plan: Plan,
+    owners: Mapping[str, Any],
+    shapes: Mapping[str, Shape],
 ) -> Follow:
-    """``owners`` says which position of the saved state belongs to which checkpoint key."""
+    """``owners`` says which position of the saved state belongs to which checkpoint key, of which shape."""
     state_dict = optimizer.state_dict()
     names = targets.names_of(model)
     chosen = {id(tensor): plan_match for plan_match, tensor in _matched(model, plan)}
     state: dict[int, Any] = {}
     restored, fresh, used = [], [], set()
     members = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    whole = _is_whole(saved, [chosen.get(id(parameter)) for parameter in members], owners)
     for index, parameter in enumerate(members):
-        match = chosen.get(id(parameter))
+        match = chosen.get(id(parameter)) if whole else None
         places = [owners[key] for key in match.sources if key in owners] if match else []
-        arrived = _arrived(match, parameter, [saved.state.get(place) for place in places], model) if match else None
+        states = [saved.state.get(place) for place in places]
+        arrived = _arrived(match, parameter, states, model, shapes) if match else None
         if arrived is None:
             fresh.append(names[id(parameter)])
             continue
@@ -141,7 +169,7 @@ def _follow(
         used.update(places)
     known = {place: key for key, place in owners.items()}
     dropped = [known.get(place, f"position {place}") for place in saved.state if place not in used]
-    groups = _groups(saved, state_dict["param_groups"])
+    groups = _groups(saved, state_dict["param_groups"], _homes(saved, optimizer, chosen, owners))
     report = OptimizerReport(tuple(restored), tuple(fresh), tuple(dropped), groups is not None)
     merged = {"state": state, "param_groups": groups or state_dict["param_groups"]}
     return Follow(optimizer, merged, report)
@@ -152,8 +180,20 @@ def _matched(model: nn.Module, plan: Plan) -> list[tuple[Match, Tensor]]:
     return [(match, tensors[match.target]) for match in plan.matches]
 
 
+def _is_whole(saved: Saved, matches: list[Match | None], owners: Mapping[str, Any]) -> bool:
+    """Whether state that one parameter keeps for all of them (LBFGS) finds the same ones, in the same order."""
+    places = saved.places
+    if len(saved.state) != 1 or len(places) == 1:
+        return True
+    return places == [match and not _is_moved(match) and owners.get(match.sources[0]) for match in matches]
+
+
 def _arrived(
-    match: Match, parameter: Tensor, states: list[Mapping[str, Any] | None], model: nn.Module
+    match: Match,
+    parameter: Tensor,
+    states: list[Mapping[str, Any] | None],
+    model: nn.Module,
+    shapes: Mapping[str, Shape],
 ) -> dict[str, Any] | None:
     """The state for ``parameter``, moved as its values are moved; None where it has to start fresh."""
     found = [state for state in states if state]
@@ -165,6 +205,9 @@ def _arrived(
     for key, value in found[0].items():
         parts = [state[key] for state in found]
         if isinstance(value, Tensor) and value.ndim:
+            # Moments of rows and columns (Adafactor) are not laid out as the values are.
+            if _is_moved(match) and any(tuple(part.shape) != shapes[name] for part, name in zip(parts, match.sources)):
+                return None
             arrived[key] = _moved(match, parameter, parts, model)
         elif all(bool(torch.as_tensor(part == value).all()) for part in parts):
             arrived[key] = value.clone() if isinstance(value, Tensor) else value
@@ -173,20 +216,37 @@ def _arrived(
     return arrived
 
 
+def _is_moved(match: Match) -> bool:
+    """Whether the values change place or shape on the way."""
+    return match.how in ("qkv", "reshape", "transpose", "rope") or "[" in match.how
+
+
 def _moved(match: Match, parameter: Tensor, parts: list[Tensor], model: nn.Module) -> Tensor:
-    if match.how not in ("qkv", "reshape", "transpose", "rope") and "[" not in match.how:
+    if not _is_moved(match):
         return parts[0].clone()
     with torch.no_grad():
         return pieces.adapted(match, parameter, parts, model).clone(memory_format=torch.contiguous_format)
 
 
-def _groups(saved: Saved, current: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
+def _homes(
+    saved: Saved, optimizer: torch.optim.Optimizer, chosen: Mapping[int, Match], owners: Mapping[str, Any]
+) -> list[int | None]:
+    """For each group at hand, the saved group that its parameters were in; None where they were in several or none."""
+    group_of = {place: index for index, group in enumerate(saved.groups) for place in group["params"]}
+    homes: list[int | None] = []
+    for index, group in enumerate(optimizer.param_groups):
+        keys = [key for member in group["params"] if id(member) in chosen for key in chosen[id(member)].sources]
+        found = {group_of[owners[key]] for key in keys if key in owners} or {index}
+        homes.append(found.pop() if len(found) == 1 else None)
+    return homes
+
+
+def _groups(saved: Saved, current: list[dict[str, Any]], homes: list[int | None]) -> list[dict[str, Any]] | None:
     """The groups at hand with the saved learning rate and the like; None where they do not correspond."""
-    sizes = [len(group["params"]) for group in current]
-    if len(current) != len(saved.groups) or (len(current) > 1 and sizes != [len(g["params"]) for g in saved.groups]):
+    if sorted(-1 if home is None else home for home in homes) != list(range(len(saved.groups))):
+        return None
+    pairs = [(group, saved.groups[home or 0]) for group, home in zip(current, homes)]
+    if len(pairs) > 1 and any(len(group["params"]) != len(old["params"]) for group, old in pairs):
         return None
     kept = ("params", "param_names")
-    return [
-        {**group, **{key: value for key, value in old.items() if key not in kept}}
-        for group, old in zip(current, saved.groups)
-    ]
+    return [{**group, **{key: value for key, value in old.items() if key not in kept}} for group, old in pairs]

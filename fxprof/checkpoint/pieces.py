@@ -81,11 +81,11 @@ def adapted(match: Match, target: Tensor, sources: Sequence[Tensor], model: nn.M
         return adapt.rope(source, *_rotary(match, tuple(source.shape), model))
     if how == "pos-embed":
         return adapt.pos_embed(source, shape, extra_last="relative_position" in match.target)
-    return adapt.transpose(source) if how == "transpose" else _same(how, source, shape)
-
-
-def _same(how: str, source: Tensor, shape: tuple[int, ...]) -> Tensor:
-    return adapt.reshape(source, shape) if how == "reshape" else source
+    if how == "reshape":
+        return adapt.reshape(source, shape)
+    if how not in ("exact", "prefix", "renamed", "transpose"):
+        raise CheckpointError(f"how must be exact, prefix, renamed, or an adaptation that a plan can name, got {how!r}")
+    return adapt.transpose(source) if how == "transpose" else source
 
 
 def _stacked(target: Tensor, sources: Sequence[Tensor]) -> list[Piece]:
@@ -134,6 +134,8 @@ def check_source(name: str, tensor: Tensor) -> None:
         what = "is quantized: dequantize it before saving"
     elif tensor.layout != torch.strided:
         what = f"is sparse ({str(tensor.layout).removeprefix('torch.')}): save its to_dense()"
+    elif not targets.has_memory(tensor):
+        what = f"is of the type {type(tensor).__name__}, which keeps its values elsewhere: dequantize it before saving"
     elif tensor.is_meta:
         what = "is on the meta device and has no values"
     if what:
@@ -146,6 +148,8 @@ def check_target(name: str, tensor: Tensor) -> None:
     what = ""
     if local.is_quantized or local.layout != torch.strided:
         what = "is quantized" if local.is_quantized else f"is {str(local.layout).removeprefix('torch.')}"
+    elif not targets.has_memory(local):
+        what = f"is of the type {type(local).__name__}, which keeps its values elsewhere,"
     elif any(size > 1 and step == 0 for size, step in zip(local.shape, local.stride())):
         what = "is expanded, so several of its elements are one"
     elif local.is_inference() and not torch.is_inference_mode_enabled():

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from fxprof.checkpoint import targets
+from fxprof.checkpoint.names import split, unwrapped
 from fxprof.checkpoint.plan import Plan
 from fxprof.checkpoint.reading import Checkpoint
 from fxprof.errors import CheckpointError
@@ -42,11 +44,13 @@ class Saved:
         )
         if not well or not groups:
             raise CheckpointError("the optimizer's state in the checkpoint must be what torch's state_dict() gives")
-        saved = cls(state, groups)
+        # torch.distributed.checkpoint writes positions as text.
+        texts = {str(place): place for group in groups for place in group["params"]}
+        saved = cls({texts.get(place, place): entry for place, entry in state.items()}, groups)
         places = saved.places
         if not all(isinstance(place, int | str) for place in places):
             raise CheckpointError("the optimizer's state in the checkpoint must number its parameters")
-        if strays := sorted(map(str, set(state) - set(places))):
+        if strays := sorted(map(str, set(saved.state) - set(places))):
             raise CheckpointError(f"the optimizer's state in the checkpoint has {strays[0]!r}, which no group lists")
         return saved
 
@@ -61,6 +65,44 @@ class Saved:
         return all(tuple(entry[key].shape) == shape for key in SHAPED if isinstance(entry.get(key), Tensor))
 
 
+def unflattened(data: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A state_dict that torch.distributed has flattened to ``state.NAME.key`` and ``param_groups.NAME.key``.
+
+    Parameters whose options are all equal make one group. None for anything else.
+
+    >>> flat = {"state.a.w.step": 3, "param_groups.a.w.lr": 0.1, "param_groups.b.lr": 0.1}
+    >>> unflattened(flat)
+    {'state': {'a.w': {'step': 3}}, 'param_groups': [{'lr': 0.1, 'params': ['a.w', 'b']}]}
+    """
+    parts: dict[str, dict[str, dict[str, Any]]] = {"state": {}, "param_groups": {}}
+    for flat, value in data.items():
+        part, _, rest = flat.partition(".") if isinstance(flat, str) else ("", "", "")
+        name, _, key = rest.rpartition(".")
+        if part not in parts or not name:
+            return None
+        parts[part].setdefault(name, {})[key] = value
+    groups: list[tuple[dict[str, Any], list[str]]] = []
+    for name, options in parts["param_groups"].items():
+        members = next((found for known, found in groups if _alike(known, options)), None)
+        if members is None:
+            groups.append((options, [name]))
+        else:
+            members.append(name)
+    if not groups:
+        return None
+    return {"state": parts["state"], "param_groups": [{**options, "params": members} for options, members in groups]}
+
+
+def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two groups have equal options, tensors among them."""
+    return one.keys() == other.keys() and all(
+        torch.equal(one[key], other[key])
+        if isinstance(one[key], Tensor) and isinstance(other[key], Tensor)
+        else type(one[key]) is type(other[key]) and one[key] == other[key]
+        for key in one
+    )
+
+
 def owners(saved: Saved, optimizer: Optimizer, model: nn.Module, plan: Plan, checkpoint: Checkpoint) -> dict[str, Any]:
     """The position of each parameter, by its key in the checkpoint.
 
@@ -68,10 +110,10 @@ def owners(saved: Saved, optimizer: Optimizer, model: nn.Module, plan: Plan, che
         CheckpointError: neither the names, nor the checkpoint's order, nor the optimizer's own fit the state.
     """
     shapes = {key: spec.shape for key, spec in checkpoint.specs.items()}
-    if all("param_names" in group for group in saved.groups):
-        return _by_name(saved, shapes, plan)
+    if names := _names(saved):
+        return _by_name(saved, names, shapes, plan)
     orders = [_file_order(model, plan, checkpoint), _own_order(saved, optimizer, model, plan)]
-    for keys in orders if len(saved.groups) == 1 else reversed(orders):
+    for keys in orders if len(saved.groups) == 1 and _is_as_registered(optimizer, model) else reversed(orders):
         if len(keys) == len(saved.places) and _all_fit(saved, keys, shapes):
             return {key: place for key, place in zip(keys, saved.places) if key is not None}
     raise CheckpointError(
@@ -85,23 +127,41 @@ def _all_fit(saved: Saved, keys: Sequence[str | None], shapes: Mapping[str, Shap
     return all(key is None or saved.fits(place, shapes[key]) for key, place in zip(keys, saved.places))
 
 
-def _by_name(saved: Saved, shapes: Mapping[str, Shape], plan: Plan) -> dict[str, Any]:
-    """By the names stored beside the state; the weights may have lost or got a prefix since."""
-    names: list[str] = [name for group in saved.groups for name in group["param_names"]]
+def _is_as_registered(optimizer: Optimizer, model: nn.Module) -> bool:
+    """Whether the optimizer at hand takes its parameters as the model lists them; else its own order is a choice."""
+    ranks = {id(parameter): rank for rank, parameter in enumerate(model.parameters())}
+    found = [ranks[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
+    return found == sorted(found)
+
+
+def _names(saved: Saved) -> list[str]:
+    """The names stored beside the state, or in place of positions (torch.distributed); [] where there are none."""
+    if all("param_names" in group for group in saved.groups):
+        return [name for group in saved.groups for name in group["param_names"]]
+    places = saved.places
+    return places if all(isinstance(place, str) for place in places) else []
+
+
+def _by_name(saved: Saved, names: Sequence[str], shapes: Mapping[str, Shape], plan: Plan) -> dict[str, Any]:
+    """By these names; the weights may have lost or got a prefix or a wrapper since."""
     found = dict(zip(names, saved.places))
     if len(names) != len(saved.places):
         raise CheckpointError("the optimizer's state in the checkpoint has another number of names than of parameters")
     ends: dict[str, str] = {}
     for key in shapes:
         for end in (key, key.removeprefix(plan.prefix), plan.prefix + key):
-            ends.setdefault(end, key)
-    placed: dict[str, Any] = {ends.get(name, name): place for name, place in found.items()}
+            ends.setdefault(_bare(end), key)
+    placed: dict[str, Any] = {ends.get(_bare(name), name): place for name, place in found.items()}
     for name, place in placed.items():
         if name in shapes and not saved.fits(place, shapes[name]):
             raise CheckpointError(
                 f"the optimizer's state for {name!r} in the checkpoint has another shape than {name!r}"
             )
     return placed
+
+
+def _bare(name: str) -> str:
+    return ".".join(unwrapped(split(name)))
 
 
 def _file_order(model: nn.Module, plan: Plan, checkpoint: Checkpoint) -> list[str | None]:

@@ -16,6 +16,8 @@ from urllib.parse import quote, urljoin, urlsplit
 
 import torch
 
+from fxprof.checkpoint.devices import on_cpu
+from fxprof.checkpoint.formats.folder import is_index
 from fxprof.checkpoint.formats.mapped import MappedFile
 from fxprof.checkpoint.formats.opening import open_path
 from fxprof.checkpoint.formats.sharded import read_index
@@ -35,12 +37,13 @@ class Checkpoint:
     that is, which others there are and what else the file holds, ``extras`` gives the latter.
     """
 
+    @on_cpu()
     def __init__(self, store: Store, path: Path | None = None, container: str | None = None) -> None:
         self.path = path
         self._hash_checked = False
         where = str(path) if path is not None else "the mapping"
         found = find(store.tree, store.is_tensor)
-        chosen = choose(found, container, where)
+        chosen = choose(found, container, where, store.tree)
         settled = store.settled(_named_tensors(chosen.entries, store).values())
         if settled is not store:
             store = settled
@@ -56,6 +59,7 @@ class Checkpoint:
         self.format = store.format
         self.metadata: Mapping[str, Any] = {**store.metadata, **_versions(chosen.entries)}
 
+    @on_cpu()
     def tensor(self, name: str) -> torch.Tensor:
         """One tensor, on the CPU: a view on the mapped file where the format allows.
 
@@ -108,6 +112,7 @@ class Extras(Mapping[str, Any]):
         self._raw = raw
         self._read: dict[str, Any] = {}
 
+    @on_cpu()
     def __getitem__(self, name: str) -> Any:
         if name not in self._read:
             self._read[name] = _filled(self._raw[name], self._store)
@@ -123,6 +128,7 @@ class Extras(Mapping[str, Any]):
         return f"Extras({', '.join(self._raw)})"
 
 
+@on_cpu()
 def read(source: Any, trust: bool = False, container: str | None = None) -> Checkpoint:
     """Open a checkpoint; no tensor is read.
 
@@ -154,6 +160,13 @@ def read(source: Any, trust: bool = False, container: str | None = None) -> Chec
     return Checkpoint(open_path(path, trust), path, container)
 
 
+@on_cpu()
+def content(path: Path) -> Any:
+    """Everything in a file that holds no weights, such as an optimizer's own; no code of it runs."""
+    store = open_path(path, trust=False)
+    return _filled(store.tree, store)
+
+
 def _read_url(url: str, trust: bool, container: str | None) -> Checkpoint:
     path, cached = fetch(url)
     try:
@@ -175,7 +188,7 @@ def _fetched(url: str, path: Path, trust: bool, container: str | None) -> Checkp
 
 def _fetch_shards(url: str, path: Path) -> None:
     """Beside an index from a URL belong the files that it names, from beside the URL."""
-    if not path.name.endswith(".index.json") or urlsplit(url).scheme == "file":
+    if not is_index(path.name) or urlsplit(url).scheme == "file":
         return
     weights, _ = read_index(MappedFile(path))
     for name in dict.fromkeys(weights.values()):

@@ -156,7 +156,7 @@ def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _check_dense(name: str, tensor: Tensor) -> None:
-    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
+    if not targets.has_memory(tensor) or tensor.is_quantized or tensor.is_meta:
         raise CheckpointError(f"safetensors holds dense tensors with values only, and {name!r} is none: use .pt")
 
 

@@ -82,7 +82,7 @@ def names_of(model: nn.Module) -> dict[int, str]:
 def identity(tensor: Tensor) -> tuple[Any, ...]:
     """Equal for tensors that are one: the same object, or the same elements of the same memory."""
     local = local_part(tensor)
-    if local.is_meta or local.numel() == 0 or local.layout != torch.strided:
+    if local.is_meta or local.numel() == 0 or not has_memory(local):
         return (id(tensor),)
     return (local.device, local.data_ptr(), tuple(local.shape), local.stride(), local.dtype)
 
@@ -90,7 +90,12 @@ def identity(tensor: Tensor) -> tuple[Any, ...]:
 def memory(tensor: Tensor) -> int:
     """Where the memory starts that a tensor lives in; 0 where there is none."""
     local = local_part(tensor)
-    return local.untyped_storage().data_ptr() if local.layout == torch.strided and not local.is_meta else 0
+    return local.untyped_storage().data_ptr() if has_memory(local) and not local.is_meta else 0
+
+
+def has_memory(local: Tensor) -> bool:
+    """Whether the values lie in one memory of their own: not where a subclass keeps them in other tensors (torchao)."""
+    return local.layout == torch.strided and not hasattr(type(local), "__tensor_flatten__")
 
 
 # -- sharded tensors ---------------------------------------------------------------------------
@@ -165,6 +170,7 @@ def materialize(model: nn.Module, chosen: Mapping[int, Tensor]) -> list[Replacem
     return found
 
 
+@torch.inference_mode(False)  # so that the model can be trained afterwards
 def _empty(old: Tensor) -> Tensor:
     new = torch.empty_strided(old.shape, old.stride(), dtype=old.dtype, device="cpu")
     if isinstance(old, nn.Parameter):

@@ -79,8 +79,8 @@ def find(tree: object, is_tensor: Callable[[object], bool]) -> list[Found]:
     return found
 
 
-def choose(found: list[Found], container: str | None, where: str) -> Found:
-    """The dict to load: the one named, or the likeliest. Raises InputError for a name that is not there."""
+def choose(found: list[Found], container: str | None, where: str, tree: object = None) -> Found:
+    """The dict of ``tree`` to load: the one named, or the likeliest. Raises InputError for a name that is not there."""
     if container is not None:
         for one in found:
             if one.name == container:
@@ -88,7 +88,8 @@ def choose(found: list[Found], container: str | None, where: str) -> Found:
         names = ", ".join(repr(one.name) for one in found[:8]) or "none"
         raise InputError(f"container= must name a dict of tensors in {where}, got {container!r}; it holds {names}")
     if not found:
-        raise CheckpointError(f"{where} must hold a dict of tensors by name, but no dict in it has a tensor")
+        what = "it is an optimizer's state" if _is_optimizer(tree) else "no dict in it has a tensor"
+        raise CheckpointError(f"{where} must hold a dict of tensors by name, but {what}")
     root = found[0].tensors if not found[0].path else 0
     return min(found, key=lambda one: (*_rank(one, root), -one.tensors))
 

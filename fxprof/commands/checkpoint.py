@@ -93,7 +93,12 @@ def _load(args: argparse.Namespace) -> int:
     from fxprof.checkpoint.saving import check_path, save
 
     check_path(args.output)
-    plan = _saved_plan(args.plan) if args.plan else None
+    plan = None
+    if args.plan:
+        given = [name for name in ("rename", "adapt", "include", "exclude") if getattr(args, name)]
+        if given or args.prefix != "auto":
+            raise InputError(f"--plan is applied as it is: give --{(given or ['prefix'])[0]} to match, which makes it")
+        plan = _saved_plan(args.plan)
     model = _model(args)
     result = load(model, args.file, plan=plan, strict=args.strict, force=args.force, **_matching(args))
     save(model, args.output)

@@ -42,6 +42,7 @@ from fxprof.rules import (
     conv,
     einsum,
     fft,
+    gradients,
     kernels,
     loss,
     norm,
@@ -58,8 +59,8 @@ from fxprof.rules.registry import REGISTERED, Rule, rule
 from fxprof.rules.tables import ELEMENTWISE, FREE, elementwise, free
 
 FAMILIES = (
-    activation, attention, contraction, conv, einsum, fft, kernels, loss, norm, pointwise, pooling, quantized,
-    recurrent, reduction, resample, tables, vision,
+    activation, attention, contraction, conv, einsum, fft, gradients, kernels, loss, norm, pointwise, pooling,
+    quantized, recurrent, reduction, resample, tables, vision,
 )  # fmt: skip
 
 RULES: Mapping[str, Rule] = MappingProxyType(REGISTERED)

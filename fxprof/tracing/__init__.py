@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from threading import RLock
+from traceback import walk_tb
 from typing import Any
 
 import torch
@@ -13,12 +15,13 @@ from torch import fx, nn
 from fxprof.errors import FxprofError, InputError, TraceError
 from fxprof.report import Bound, InputProfile
 from fxprof.tracing.bounds import Assumptions
+from fxprof.tracing.calls import NeedsIntegers
 from fxprof.tracing.graph import Graph, ModuleCall, Node
 from fxprof.tracing.inputs import GivenShape, InputReader, bind
 from fxprof.tracing.inventory import Inventory
 from fxprof.tracing.nodes import HiddenCall
 from fxprof.tracing.outputs import output_argument
-from fxprof.tracing.tracer import NeedsIntegers, Tracer
+from fxprof.tracing.tracer import Tracer
 from fxprof.tracing.untouched import untouched
 from fxprof.tracing.unwrap import unwrap
 
@@ -85,15 +88,20 @@ def record(
     names = bind(inventory.model, inputs, kwargs)
     assumptions = Assumptions(bounds)
     see_dispatch = any(isinstance(module, torch.jit.ScriptModule) for module in inventory.paths)
+    transformed = eager = False
     first: TraceError | None = None
     for attempt in range(_ATTEMPTS):
         assumptions.reset()
         try:
-            traced = _attempt(inventory, names, inputs, kwargs, assumptions, see_dispatch, training)
+            with torch.compiler.set_stance("force_eager") if eager else nullcontext():
+                traced = _attempt(inventory, names, inputs, kwargs, assumptions, see_dispatch, transformed, training)
             if attempt == _ATTEMPTS - 1 or not assumptions.choices.found_partial():
                 return traced
-        except HiddenCall:
-            see_dispatch = True  # which raises it no more
+        except HiddenCall as hidden:  # which is raised no more after this
+            if hidden.compiled:
+                eager = True
+            else:
+                see_dispatch, transformed = True, hidden.transformed
         except TraceError as err:
             first = first or err  # what the likeliest path ran into, not what the turns away from it did
             if attempt == _ATTEMPTS - 1 or not assumptions.flip_last():
@@ -105,12 +113,12 @@ def record(
 
 def _attempt(
     model: Inventory, names: list[str], inputs: tuple[Any, ...], kwargs: Mapping[str, Any], assumptions: Assumptions,
-    see_dispatch: bool, training: bool,
+    see_dispatch: bool, transformed: bool, training: bool,
 ) -> Trace:  # fmt: skip
     first = next(model.tensors, None)
     device = torch.device("cpu") if first is None or first.is_meta else first.device
     with _ONE_AT_A_TIME, untouched(model.paths.keys()), torch.set_grad_enabled(training):
-        tracer = Tracer(model, assumptions, device, see_dispatch=see_dispatch)
+        tracer = Tracer(model, assumptions, device, see_dispatch=see_dispatch, differentiates=transformed)
         reader = InputReader(tracer, _floating_dtype(model), model.model)
         args = [reader.read(name, value) for name, value in zip(names, inputs)]
         named = {name: reader.read(name, value) for name, value in kwargs.items()}
@@ -123,15 +131,24 @@ def _attempt(
         except RecursionError as err:
             raise TraceError(f"{type(model).__name__}.forward recurses too deeply to be traced: {err}") from err
         except Exception as err:
-            if tracer.nodes.missed_calls:
-                raise HiddenCall from err
+            if tracer.nodes.missed is not None:
+                raise tracer.nodes.missed from err
+            if type(err).__module__ == "torch._dynamo.exc" and _compiles():
+                raise HiddenCall(compiled=True) from err
             raise _failed(tracer, err) from err
-        if tracer.nodes.missed_calls:
-            raise HiddenCall
+        if tracer.nodes.missed is not None:
+            raise tracer.nodes.missed
         tracer.nodes.output(output_argument(tracer, result))
         tracer.values.forget()
     nodes, calls = tracer.nodes, tracer.modules.calls
     return Trace(model, nodes.graph, tuple(reader.profiles), calls, nodes.attributes, assumptions.bounds)
+
+
+def _compiles() -> bool:
+    """Whether torch.compile is on, and can be told to run what it is given as it is written."""
+    if not hasattr(torch.compiler, "set_stance"):  # before torch 2.6
+        return False
+    return bool(torch._dynamo.eval_frame._stance.stance == "default")
 
 
 def _floating_dtype(model: Inventory) -> torch.dtype:
@@ -181,7 +198,7 @@ def _failed(tracer: Tracer, err: Exception) -> TraceError:
     place = f"{frame.path} ({kind})" if frame and frame.path else kind
     said = f"{type(err).__name__}: {_first_lines(str(err))}{_line_of(err)}"
     advice = ""
-    if "NestedTensor" in said or "NestedInt" in said:
+    if "NestedTensor" in said or "NestedInt" in said or _passes(err, torch.nested.__path__[0] + "/"):
         advice = "; nested tensors cannot be traced, because their rows have shapes of their own: pad them"
     if (function := tracer.functions.failed) is not None:
         advice = (
@@ -202,6 +219,11 @@ def _line_of(err: Exception) -> str:
             found = f" (at {filename}:{trace_back.tb_lineno})"
         trace_back = trace_back.tb_next
     return found
+
+
+def _passes(err: Exception, folder: str) -> bool:
+    """Whether the traceback goes through code of a folder."""
+    return any(frame.f_code.co_filename.startswith(folder) for frame, _ in walk_tb(err.__traceback__))
 
 
 def _first_lines(message: str, limit: int = 400) -> str:

@@ -43,3 +43,11 @@ class Call:
     def run(self, device: str) -> Any:
         """Call the function."""
         return self.func(*self.args, **on(device, self.kwargs))
+
+
+class NeedsIntegers(Exception):
+    """An op wants integers and got the floating tensor ``value``; the caller knows which input that was."""
+
+    def __init__(self, op: str, value: Value, module: str) -> None:
+        super().__init__(op)
+        self.op, self.value, self.module = op, value, module

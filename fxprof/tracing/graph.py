@@ -143,10 +143,14 @@ def _gather(arguments: Iterable[Any], found: dict[Node, None]) -> None:
 
 
 class Graph:
-    """Nodes in order of execution, each with a name of its own."""
+    """Nodes in order of execution, each with a name of its own.
+
+    ``through`` has, for what an autograd Function returned, what it was given.
+    """
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
+        self.through: dict[Node, list[Node]] = {}
         self._used: set[str] = set()
         self._counts: dict[str, int] = {}
 

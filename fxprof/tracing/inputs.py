@@ -2,7 +2,7 @@
 
 An argument is any nesting of tuples, lists, dicts, dataclasses and named tuples over shapes (tuples or
 lists of ints: a tensor in the model's floating dtype), TensorSpecs, tensors, and plain Python values. Ints for a
-parameter whose annotation says so (``size: tuple[int, int]``) are what they are.
+parameter whose annotation or default says so (``size: tuple[int, int]``, ``size=(8, 8)``) are what they are.
 """
 
 from __future__ import annotations
@@ -121,9 +121,9 @@ _INTS = re.compile(r"(tuple|list|sequence|iterable)\[.*\bint\b|\bSize\b", re.IGN
 
 
 def _takes_numbers(parameter: inspect.Parameter) -> bool:
-    """Whether a parameter is annotated as several ints, and not as a tensor."""
+    """Whether a parameter is annotated as several ints, and not as a tensor; or has some for a default."""
     if parameter.annotation is parameter.empty:
-        return False
+        return is_shape(parameter.default)
     text = str(parameter.annotation)
     return "Tensor" not in text and _INTS.search(text) is not None
 

@@ -13,13 +13,20 @@ _TORCH = torch.__path__[0] + "/"
 _FXPROF = __file__.rpartition("/")[0] + "/"
 # Code that torch runs to find the shape of a result.
 _KERNELS = tuple(_TORCH + part for part in ("_meta_registrations", "_refs/", "_prims", "_decomp/", "_library/"))
+_AUTOGRAD = "torch.autograd.functional"
 _LIMIT = 1 << 14  # code objects kept; models whose code is generated must not fill the memory
-# By identity, because code is hashed by all of its contents; it is kept, so that no other can take its place.
-_kinds: dict[int, tuple[str, CodeType]] = {}
+# By identity, because code is hashed by all of its contents; it is kept, so that no other can take its place. With it
+# are whose it is and, by instruction, the lines asked for: Python counts through the code's table for each.
+_Known = tuple[str, CodeType, dict[int, tuple[str, int]]]
+_kinds: dict[int, _Known] = {}
 
 
 def code_kind(code: CodeType) -> str:
     """Whose code it is: "user", "library" (torch's and fxprof's own), a module's "forward", a meta "kernel"."""
+    return _known(code)[0]
+
+
+def _known(code: CodeType) -> _Known:
     known = _kinds.get(id(code))
     if known is None:
         name = code.co_filename
@@ -31,8 +38,8 @@ def code_kind(code: CodeType) -> str:
             kind = "library" if name.startswith((_TORCH, _FXPROF, "<frozen")) else "user"
         if len(_kinds) >= _LIMIT:
             _kinds.clear()
-        known = _kinds[id(code)] = (kind, code)
-    return known[0]
+        known = _kinds[id(code)] = (kind, code, {})
+    return known
 
 
 def user_frame(above: int = 1) -> FrameType | None:
@@ -56,25 +63,20 @@ def user_frame(above: int = 1) -> FrameType | None:
     return fallback
 
 
-def in_function() -> bool:
-    """Whether this is called in the forward of an autograd Function: one whose first argument is no module.
-
-    Its ``apply`` cannot tell, because code keeps that by another name (``swish = Swish.apply``).
-    """
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code is not _BOTTOM:
-        code = frame.f_code
-        if code.co_name == "forward" and code.co_varnames:
-            first = frame.f_locals.get(code.co_varnames[0])
-            if not isinstance(first, torch.nn.Module):
-                return True
-        frame = frame.f_back
-    return False
+def in_autograd(above: int) -> bool:
+    """Whether the ``above``-th caller is a function of torch.autograd.functional."""
+    return sys._getframe(above).f_globals.get("__name__") == _AUTOGRAD
 
 
 def source_of(frame: FrameType | None) -> tuple[str, int]:
     """File and line of a frame; ``("", 0)`` for none."""
-    return ("", 0) if frame is None else (frame.f_code.co_filename, frame.f_lineno)
+    if frame is None:
+        return ("", 0)
+    lines, at = _known(frame.f_code)[2], frame.f_lasti
+    line = lines.get(at)
+    if line is None:
+        line = lines[at] = (frame.f_code.co_filename, frame.f_lineno)
+    return line
 
 
 def run_forward(model: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from enum import Enum
 from functools import lru_cache
 from types import MethodDescriptorType, WrapperDescriptorType
@@ -14,7 +15,7 @@ from torch.fx.passes.shape_prop import TensorMetadata
 
 from fxprof.tracing.graph import Graph, Node, outside, snake_case
 from fxprof.tracing.layouts import layout_of
-from fxprof.tracing.location import code_kind, in_function, source_of, user_frame
+from fxprof.tracing.location import code_kind, source_of, user_frame
 from fxprof.tracing.modules import ModuleStack
 from fxprof.tracing.names import OPERATORS, REFLECTED
 from fxprof.tracing.quantized import packed
@@ -25,20 +26,32 @@ _CONSTANTS = frozenset([bool, int, float, str, type(None), complex, torch.dtype,
 
 
 class HiddenCall(Exception):
-    """Something made a tensor below the torch-function level; trace again with ``see_dispatch``."""
+    """Something made a tensor below the torch-function level; trace again with ``see_dispatch``.
+
+    ``transformed`` says that it was torch.func, which may differentiate, ``compiled`` that it was torch.compile.
+    """
+
+    def __init__(self, *, transformed: bool = False, compiled: bool = False) -> None:
+        super().__init__()
+        self.transformed = transformed
+        self.compiled = compiled
 
 
 class Nodes:
-    """Adds nodes to the graph; ``attributes`` maps each get_attr target to its object."""
+    """Adds nodes to the graph; ``attributes`` maps each get_attr target to its object.
 
-    def __init__(self, modules: ModuleStack) -> None:
+    That is the one ``behind`` its name, where another stands in for it.
+    """
+
+    def __init__(self, modules: ModuleStack, behind: Mapping[str, Tensor], *, all_seen: bool) -> None:
+        self._behind = behind
+        self._all_seen = all_seen  # also the calls below the torch-function level
         self.graph = Graph()
         self.attributes: dict[str, Any] = {}
-        self.missed_calls = False
+        self.missed: HiddenCall | None = None
         self.source: tuple[str, int] | None = None  # of the call being recorded, where its forward is not run
         self._modules = modules
-        # Whether gradients were on at the last node: in the forward of an autograd Function torch turns them off.
-        self._gradients = self._training = torch.is_grad_enabled()
+        self._in_function = False  # whether it is one that gradients flow through, though torch has turned them off
         self._prefixes: dict[Any, str] = {}
 
     def placeholder(self, name: str) -> Node:
@@ -55,7 +68,7 @@ class Nodes:
 
     def attribute(self, name: str, item: Any, tensor_meta: Any = None) -> Node:
         """A node for something the model owns, by its qualified name."""
-        self.attributes[name] = item
+        self.attributes[name] = self._behind.get(name, item)
         plain = name.replace(".", "_")
         node = self.graph.add("get_attr", name, (), {}, plain, self._modules.current, _NOWHERE, True)
         node.describe(tensor_meta, None)
@@ -90,16 +103,29 @@ class Nodes:
         source = source or self.source
         if source is None:
             frame = user_frame(3)  # this is called by at least two functions of fxprof
-            if frame is not None and code_kind(frame.f_code) == "kernel":
+            if frame is not None and not self._all_seen and code_kind(frame.f_code) == "kernel":
                 self.hidden()
             source = source_of(frame)
         prefix = self._prefixes.get(target)
         if prefix is None:
             prefix = self._prefixes[target] = snake_case(target)
-        call, grad_enabled = self._modules.current, torch.is_grad_enabled()
-        if grad_enabled is not self._gradients and self._training:
-            grad_enabled = self._gradients = grad_enabled or (self._gradients and in_function())
-        return self.graph.add(kind, target, args, kwargs, prefix, call, source, grad_enabled)
+        grad_enabled = self._in_function or torch.is_grad_enabled()
+        return self.graph.add(kind, target, args, kwargs, prefix, self._modules.current, source, grad_enabled)
+
+    @contextmanager
+    def in_function(self, gradients: bool) -> Iterator[None]:
+        """Record the forward of an autograd Function, which torch runs without gradients, as called with them."""
+        outer, self._in_function = self._in_function, gradients
+        try:
+            yield
+        finally:
+            self._in_function = outer
+
+    def passed(self, result: Node, inputs: list[Node]) -> None:
+        """Note that an autograd Function passes the gradient of ``result`` on to its inputs, whatever lies between."""
+        others = [node for node in inputs if node is not result]
+        if others:
+            self.graph.through[result] = others
 
     def constant(self, item: Any) -> Any:
         """An argument that is neither a tensor nor a container, in a form that the graph's code can hold."""
@@ -119,10 +145,10 @@ class Nodes:
             node.tensor_meta = metadata(held)
         return node
 
-    def hidden(self) -> None:
-        """Stop this attempt; the flag stays when TorchScript or the model's own code swallows the exception."""
-        self.missed_calls = True
-        raise HiddenCall
+    def hidden(self, *, transformed: bool = False) -> None:
+        """Stop this attempt; it stays known when TorchScript or the model's own code swallows the exception."""
+        self.missed = HiddenCall(transformed=transformed)
+        raise self.missed
 
 
 def describe(node: Node, result: Any) -> None:

@@ -11,23 +11,27 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch._ops import HigherOrderOperator, OpOverload, OpOverloadPacket
+from torch.autograd.function import BackwardCFunction, FunctionMeta
 
 from fxprof import binding
 from fxprof.errors import InputError, TraceError
 from fxprof.ops import function_of, op_of, qualified_op
 from fxprof.report import TensorSpec
-from fxprof.rules.registry import REGISTERED, SHAPES
+from fxprof.rules.registry import SHAPES
 from fxprof.tracing import quantized
 from fxprof.tracing.choices import Assumed
 from fxprof.tracing.values import CHOSEN_NUMEL, map_tensors, small_enough, tensors_in
 
 _UNCOMPILED = "_FLEX_ATTENTION_DISABLE_COMPILE_DEBUG"  # calls the operator instead of compiling a call of it
-_APPLY = "apply"  # of torch.autograd.Function, which no torch function and no dispatch key sees
+_LOOKUP = "__getattribute__"
+# Called with a Function's ``apply``, its forward, its arguments, and whether gradients were on.
+FunctionCall = Callable[[Any, Callable[..., Any], tuple[Any, ...], bool], Any]
 
 
 def opaque_name(func: Any) -> str | None:
@@ -131,38 +135,47 @@ def _on_zeros(func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any
 
 
 class Functions:
-    """Calls of ``torch.autograd.Function``: which one has failed, and those with a rule, on the thread that traces."""
+    """Calls of ``torch.autograd.Function`` on the thread that traces, by whatever name code has kept ``apply``.
+
+    torch takes a Function's ``forward`` from its class in each call, after the class of its context: so it is there
+    that a call shows, and with it whether gradients were on. ``failed`` is the first Function whose forward did.
+    """
 
     def __init__(self) -> None:
         self._thread = threading.get_ident()
+        self._begun: tuple[type, bool] | None = None  # a call whose forward was not asked for yet
         self.failed: str | None = None
 
     @contextmanager
-    def intercepted(self, record: Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]) -> Iterator[None]:
-        """Route ``apply`` through here, and calls that have a rule to ``record``; other threads do not notice."""
-        original = vars(torch.autograd.Function)[_APPLY]
+    def intercepted(self, call: FunctionCall) -> Iterator[None]:
+        """Route calls to ``call``; other threads do not notice."""
 
-        def apply(cls: type, *args: Any, **kwargs: Any) -> Any:
-            plain = original.__get__(None, cls)
-            if threading.get_ident() != self._thread:
-                return plain(*args, **kwargs)
-            name = f"{cls.__module__}.{cls.__qualname__}"
-            if name in REGISTERED:
-                return record(plain, args, kwargs)
-            try:
-                return plain(*args, **kwargs)
-            except Exception:
-                self.failed = self.failed or name
-                raise
+        def lookup(cls: type, name: str) -> Any:
+            found = type.__getattribute__(cls, name)
+            if name == "_backward_cls" and threading.get_ident() == self._thread:
+                self._begun = cls, torch.is_grad_enabled()
+            elif name == "forward" and self._begun is not None and threading.get_ident() == self._thread:
+                (begun, gradients), self._begun = self._begun, None
+                if begun is cls:
+                    return partial(self._run, call, cls, found, gradients)
+            return found
 
-        setattr(torch.autograd.Function, _APPLY, classmethod(apply))
         flex = sys.modules.get("torch.nn.attention.flex_attention")
         compiles = vars(flex).get(_UNCOMPILED) if flex is not None else None
         if compiles is False:
             setattr(flex, _UNCOMPILED, True)
+        setattr(FunctionMeta, _LOOKUP, lookup)
         try:
             yield
         finally:
-            setattr(torch.autograd.Function, _APPLY, original)
+            delattr(FunctionMeta, _LOOKUP)
             if compiles is False:
                 setattr(flex, _UNCOMPILED, False)
+
+    def _run(self, call: FunctionCall, cls: Any, forward: Callable[..., Any], gradients: bool, *args: Any) -> Any:
+        context = args[:1] if args and isinstance(args[0], BackwardCFunction) else ()
+        try:
+            return call(cls.apply, partial(forward, *context), args[len(context) :], gradients)
+        except Exception:
+            self.failed = self.failed or f"{cls.__module__}.{cls.__qualname__}"
+            raise

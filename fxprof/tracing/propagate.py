@@ -23,9 +23,13 @@ from fxprof.tracing.support import asks_for_zeros
 from fxprof.tracing.values import (
     CHOSEN_NUMEL,
     Value,
+    data_of,
+    integers_of,
     map_tensors,
+    meta_of,
     small_enough,
     tensors_in,
+    zeros_of,
 )
 
 # Results that never are control data: they would cost a draw from the user's generator.
@@ -65,9 +69,15 @@ def _in_closed_form(forms: Mapping[Any, Callable[..., Any]], call: Call, kwargs:
 
 
 class Propagator:
-    """Runs calls for the tracer; ``where()`` gives the module path and source line for assumptions."""
+    """Runs calls for the tracer; ``where()`` gives the module path and source line for assumptions.
 
-    def __init__(self, assumptions: Assumptions, where: Callable[[], tuple[str, str]]) -> None:
+    With ``abstract_floats``, floating tensors are no control data: autograd wants all of them on one device.
+    """
+
+    def __init__(
+        self, assumptions: Assumptions, where: Callable[[], tuple[str, str]], *, abstract_floats: bool = False
+    ) -> None:
+        self._abstract_floats = abstract_floats
         self._assumptions = assumptions
         self._where = where
         self._factories = _device._device_constructors()
@@ -88,26 +98,31 @@ class Propagator:
                 return _on_its_twin(result, call.values)
         if size_depends_on_data(name, call.args, call.kwargs):
             if not known:
-                return self._bounded(call.with_tensors(_meta))
-            result = call.with_tensors(_data).run("cpu")
+                return self._bounded(call.with_tensors(meta_of))
+            result = call.with_tensors(data_of).run("cpu")
             self.note_assumed(name, call.values)
             if name in MASK_POSITION:
                 _select(call.values[MASK_POSITION[name]], next(tensors_in(result)).shape[0])
             return result
         if name in _INDEXING and not (known and all(call.lookup(t).real is not None for t in tensors_in(call.args))):
             return self._indexed(call)
-        if known and result_is_small(call, self._on_meta):
-            return self._on_data(call.with_tensors(_data))
+        if known and result_is_small(call, self._on_meta) and not (self._abstract_floats and self._floats(call)):
+            return self._on_data(call.with_tensors(data_of))
         if name in _ASSIGNMENTS:
             return None if name == "__setitem__" else call.lookup(call.args[0]).meta
         if name in _READS_CPU:
-            return call.with_tensors(_cpu_integers).run("meta")
+            return call.with_tensors(integers_of).run("meta")
         try:
-            return self._on_meta(call.with_tensors(_meta))
+            return self._on_meta(call.with_tensors(meta_of))
         except (NotImplementedError, RuntimeError) as err:
             if not any(said in str(err) for said in _NEEDS_DATA):
                 raise
             return self._needing_data(call, err)
+
+    def _floats(self, call: Call) -> bool:
+        """Whether the call makes floating tensors."""
+        made = self._on_meta(call.with_tensors(meta_of))
+        return any(tensor.dtype.is_floating_point for tensor in tensors_in(made))
 
     # -- the two ways to run -----------------------------------------------------------------------
 
@@ -160,14 +175,14 @@ class Propagator:
             args, kwargs = map_tensors(rest, number)
             call = replace(call, args=(*call.args[:1], *args), kwargs=kwargs)
             try:
-                return self._on_meta(call.with_tensors(_meta))
+                return self._on_meta(call.with_tensors(meta_of))
             except (NotImplementedError, RuntimeError) as err:
                 failure = err
         if not all(small_enough(value.handle.shape, CHOSEN_NUMEL) for value in call.values):
             raise failure
         try:
             with torch.no_grad():
-                result = call.with_tensors(_zeros).run("cpu")
+                result = call.with_tensors(zeros_of).run("cpu")
         except Exception:
             raise failure from None
         self._assumptions.note_made_up(call.name, [opaque.ZEROS], *self._where())
@@ -282,20 +297,3 @@ def _select(mask: Value, found: int) -> None:
 def _on_its_twin(result: Any, values: list[Value]) -> Any:
     """A tensor of the model's own that was handed through, as the meta tensor that stands for it."""
     return next((value.meta for value in values if value.handle is result), result)
-
-
-def _meta(value: Value) -> Tensor:
-    return value.meta
-
-
-def _data(value: Value) -> Tensor:
-    return value.meta if value.real is None else value.real
-
-
-def _zeros(value: Value) -> Tensor:
-    return torch.zeros_like(value.meta, device="cpu") if value.real is None else value.real
-
-
-def _cpu_integers(value: Value) -> Tensor:
-    one_dimensional = value.handle.dim() == 1 and value.handle.dtype in (torch.int64, torch.int32)
-    return value.real if one_dimensional and value.real is not None else value.meta

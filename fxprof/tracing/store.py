@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fxprof.tracing.choices import Assumed
+from fxprof.tracing.choices import DRAW, Assumed, spread
 from fxprof.tracing.graph import Node
 from fxprof.tracing.layouts import Layout, layout_of
 from fxprof.tracing.nodes import Nodes, describe
 from fxprof.tracing.repeats import Seen, made
-from fxprof.tracing.spans import Span, union
+from fxprof.tracing.spans import Span, span_of, union
 from fxprof.tracing.values import Value, meta_twin, small_enough, storages
 
 SpanOf = Callable[[Tensor, int], "Span | None"]
@@ -46,6 +46,15 @@ class Store:
     def known(self, tensor: Tensor) -> Value | None:
         """The value of a tensor that the trace has met."""
         return self._values.get(id(tensor))
+
+    def leaves(self) -> list[Tensor]:
+        """What the trace has met of the tensors whose gradient ``backward`` is to find."""
+        held = {id(value.handle): value.handle for value in self._values.values()}
+        return [tensor for tensor in held.values() if tensor.requires_grad and tensor.is_leaf]
+
+    def is_own(self, tensor: Tensor) -> bool:
+        """Whether a tensor is a parameter or a buffer."""
+        return id(tensor) in self._names
 
     def add(self, value: Value) -> Value:
         """Register a value under its handle."""
@@ -88,6 +97,8 @@ class Store:
     def _foreign(self, tensor: Tensor) -> Value:
         """A parameter, a buffer, a constant, or a view made behind the trace's back."""
         name = self._names.get(id(tensor))
+        if name is None and not self._all_seen and torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+            self._nodes.hidden(transformed=True)
         if name is not None and (layout := layout_of(tensor)) is not None and _is_weight(tensor, layout):
             node = self._nodes.attribute(name, tensor, layout.metadata)
             value = self._values[id(tensor)] = Value(
@@ -201,6 +212,20 @@ class Store:
             same = all(a is b for a, b in zip(items, result))
             return result if same else type(result)(items)
         return result
+
+    def drawn(
+        self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], values: list[Value], result: Tensor
+    ) -> Tensor | None:
+        """What stands for a few random numbers; where they are written over control data, it is there already."""
+        span = span_of(name, args, kwargs, [value.handle for value in values], result, 0, self.span)
+        row = spread(result, span)
+        if row is not None and name == "uniform_":
+            value = self[args[0]] if args else None  # torch.nn.init has a function of that name, too
+            if value is None or value.real is None:
+                return None
+            value.assumed = (*value.assumed, DRAW)
+            return value.real.copy_(row)
+        return row
 
     # -- changes -------------------------------------------------------------------------------------
 

@@ -15,17 +15,21 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from fxprof.ops import op_of
+from fxprof.rules.registry import REGISTERED
 from fxprof.tracing import names
 from fxprof.tracing.bounds import Assumptions
-from fxprof.tracing.calls import Call
-from fxprof.tracing.choices import CHOOSING, DRAW, DRAWING, Assumed, spread
+from fxprof.tracing.calls import Call, NeedsIntegers
+from fxprof.tracing.choices import CHOOSING, DRAW, DRAWING, Assumed
+from fxprof.tracing.control import control_flow
+from fxprof.tracing.dispatch import Below, is_transformed
 from fxprof.tracing.formed import formed
+from fxprof.tracing.gradients import backward
 from fxprof.tracing.graph import Node
 from fxprof.tracing.inventory import Inventory
 from fxprof.tracing.leaves import Leaves
-from fxprof.tracing.location import run_forward, user_frame
+from fxprof.tracing.location import in_autograd, run_forward, user_frame
 from fxprof.tracing.modules import ModuleStack, run_module
 from fxprof.tracing.nodes import Nodes, describe
 from fxprof.tracing.opaque import Functions, is_opaque, opaque_name, written_arguments
@@ -34,29 +38,29 @@ from fxprof.tracing.repeats import Sight, recall, remember, sight
 from fxprof.tracing.spans import Span, span_of
 from fxprof.tracing.store import Store
 from fxprof.tracing.support import carried, scattered
-from fxprof.tracing.values import Value, map_tensors, tensors_in
-
-
-class NeedsIntegers(Exception):
-    """An op wants integers and got the floating tensor ``value``; the caller knows which input that was."""
-
-    def __init__(self, op: str, value: Value, module: str) -> None:
-        super().__init__(op)
-        self.op, self.value, self.module = op, value, module
+from fxprof.tracing.twins import Twins
+from fxprof.tracing.values import Value, map_tensors, nested, tensors_in
 
 
 class Tracer(TorchFunctionMode):
-    """Records one forward of a model; ``device`` is where its code shall believe to be."""
+    """Records one forward of a model; ``device`` is where its code shall believe to be.
 
-    def __init__(self, model: Inventory, assumptions: Assumptions, device: torch.device, *, see_dispatch: bool) -> None:
+    With ``differentiates``, torch's own autograd runs on the tensors of the trace, the model's own included.
+    """
+
+    def __init__(
+        self, model: Inventory, assumptions: Assumptions, device: torch.device, *, see_dispatch: bool,
+        differentiates: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.modules = ModuleStack(model.paths)
-        self.nodes = Nodes(self.modules)
-        self.values = Store(model.names, self.nodes, all_seen=see_dispatch)
+        twins = Twins(model) if differentiates else None
+        self.nodes = Nodes(self.modules, {} if twins is None else twins.behind, all_seen=see_dispatch)
+        self.values = Store(model.names if twins is None else twins.names, self.nodes, all_seen=see_dispatch)
         self._model = model.model
         self._device = device
         self._assumptions = assumptions
-        self._propagator = Propagator(assumptions, self.modules.where)
+        self._propagator = Propagator(assumptions, self.modules.where, abstract_floats=differentiates)
         self.functions = Functions()
         self._see_dispatch = see_dispatch
         self._leaves: Leaves | None = None
@@ -64,7 +68,7 @@ class Tracer(TorchFunctionMode):
 
     def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run forward and return what it returned."""
-        below = _Below(self) if self._see_dispatch else nullcontext()
+        below = Below(self._call_below) if self._see_dispatch else nullcontext()
         with self.functions.intercepted(self._call_function), below, self:
             if not self._see_dispatch:
                 self._leaves = Leaves(self.nodes, self.values, self._assumptions, self._device, self.record)
@@ -80,9 +84,18 @@ class Tracer(TorchFunctionMode):
         kwargs = kwargs or {}
         if self._busy:
             return func(*args, **kwargs)
-        if _is_transformed(args):  # inside torch.vmap and its like: the ops on the tensors behind are recorded
+        for kind in types:
+            if not issubclass(kind, Tensor):  # no tensor, but says what torch's functions do to it
+                with self:
+                    found = kind.__torch_function__(func, types, args, kwargs)
+                if found is not NotImplemented:
+                    return found
+        if (run := control_flow(func)) is not None:
+            with self:
+                return run(*args, **kwargs)
+        if is_transformed(func, args):  # inside torch.vmap and its like: the ops on the tensors behind are recorded
             if not self._see_dispatch:
-                self.nodes.hidden()
+                self.nodes.hidden(transformed=True)
             return func(*args, **kwargs)
         self._busy = True
         try:
@@ -90,19 +103,46 @@ class Tracer(TorchFunctionMode):
         finally:
             self._busy = False
 
-    def _call_function(self, apply: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """A call of an autograd Function that has a rule."""
+    def _call_function(
+        self, apply: Callable[..., Any], forward: Callable[..., Any], args: tuple[Any, ...], gradients: bool
+    ) -> Any:
+        """A call of an autograd Function: recorded where it has a rule, else its forward is run."""
         if self._busy:
-            return apply(*args, **kwargs)
+            return forward(*args)
+        name = op_of(apply)
+        if name in REGISTERED:
+            self._busy = True
+            try:
+                with self.nodes.in_function(gradients):
+                    return self.record(apply, name, args, {})
+            finally:
+                self._busy = False
+        inputs = [self.values[item].graph_node() for item in args if gradients and isinstance(item, Tensor)]
+        with self.nodes.in_function(gradients):
+            result = forward(*args)
+        for tensor in tensors_in(result if inputs else None):
+            self.nodes.passed(self.values[tensor].graph_node(), inputs)
+        return result
+
+    def _call_below(self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """An aten op that no torch function has announced."""
+        if self._busy:
+            return func(*args, **kwargs)
         self._busy = True
         try:
-            return self.record(apply, opaque_name(apply) or "apply", args, kwargs)
+            if name == "_local_scalar_dense":
+                return self._escape(func, "item", args, kwargs)
+            if "device" in kwargs:  # where the trace runs, not where the model believes to be
+                kwargs = {**kwargs, "device": self._device}
+            return self.record(func, name, args, kwargs)
         finally:
             self._busy = False
 
     def _call(self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if isinstance(func, MethodWrapperType):
             return self._attribute(func, name, args)
+        if func is Tensor.backward:
+            return backward(self.values, self.record, *args, **kwargs)
         if name in names.QUERIES:
             return func(*args, **kwargs)
         if name in names.DEVICE_QUERIES:
@@ -157,7 +197,7 @@ class Tracer(TorchFunctionMode):
         if written is None and not opaque and next(tensors_in(result), None) is None:
             return result
         target = self.values[written].graph_node() if isinstance(written, Tensor) else None
-        drawn = self._drawn(name, args, kwargs, values, result) if name in DRAWING else None
+        drawn = self.values.drawn(name, args, kwargs, values, result) if name in DRAWING else None
         if written is not None:
             known = all(value.real is not None for value in values) and (name not in RANDOM or drawn is not None)
             self.values.write(written, args[2] if name == "__setitem__" else None, known)
@@ -179,20 +219,6 @@ class Tracer(TorchFunctionMode):
         if look is not None and support is None and self._assumptions.made == assumptions:
             remember(look, node, result, self.values.__getitem__, written)
         return held
-
-    def _drawn(
-        self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], values: list[Value], result: Tensor
-    ) -> Tensor | None:
-        """What stands for a few random numbers; where they are written over control data, it is there already."""
-        span = span_of(name, args, kwargs, [value.handle for value in values], result, 0, self.values.span)
-        row = spread(result, span)
-        if row is not None and name == "uniform_":
-            value = self.values[args[0]] if args else None  # torch.nn.init has a function of that name, too
-            if value is None or value.real is None:
-                return None
-            value.assumed = (*value.assumed, DRAW)
-            return value.real.copy_(row)
-        return row
 
     def _facts(self, values: list[Value]) -> tuple[Assumed, ...]:
         """What was made up of the data that a call reads."""
@@ -219,6 +245,8 @@ class Tracer(TorchFunctionMode):
             return self.values.replace_data(*args) if attribute == "data" else None
         if attribute in names.DEVICE_QUERIES:
             return self._device_query(attribute)
+        if attribute == "requires_grad" and in_autograd(4):
+            return args[0].is_floating_point()  # no autograd is kept that could say so
         if attribute in names.ATTRIBUTES:
             return func(*args)
         values: list[Value] = []
@@ -253,7 +281,7 @@ class Tracer(TorchFunctionMode):
             return self._assumptions.branch("bool", *self.modules.where(), user_frame())
         number = self._propagator.number(abstract, name.strip("_"))
         if name == "tolist":
-            return _nested(number, shape)
+            return nested(number, shape)
         if name in ("numpy", "__array__"):
             return torch.full(shape, number, dtype=abstract.handle.dtype, device="cpu").numpy()
         return names.NUMBERS[name](number) if name in names.NUMBERS else number
@@ -265,34 +293,3 @@ class Tracer(TorchFunctionMode):
         for tensor in index if isinstance(index, tuple) else (index,):
             if isinstance(tensor, Tensor) and tensor.dtype.is_floating_point:
                 raise NeedsIntegers(name.strip("_"), self.values[tensor], self.modules.current.path)
-
-
-class _Below(TorchDispatchMode):
-    """Records the aten ops that reach the dispatcher without a torch function."""
-
-    def __init__(self, tracer: Tracer) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._tracer = tracer
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        tracer = self._tracer
-        if tracer._busy:
-            return func(*args, **(kwargs or {}))
-        tracer._busy = True
-        try:
-            return tracer.record(func, opaque_name(func) or func.__name__.partition(".")[0], args, kwargs or {})
-        finally:
-            tracer._busy = False
-
-
-def _is_transformed(args: tuple[Any, ...]) -> bool:
-    """Whether functorch has wrapped one of the arguments."""
-    if torch._C._functorch.peek_interpreter_stack() is None:
-        return False
-    return any(torch._C._functorch.is_functorch_wrapped_tensor(tensor) for tensor in tensors_in(args))
-
-
-def _nested(number: float, shape: tuple[int, ...]) -> Any:
-    return [_nested(number, shape[1:]) for _ in range(shape[0])] if shape else number

@@ -132,6 +132,11 @@ def map_tensors(item: Any, function: Callable[[Tensor], Any]) -> Any:
     return item
 
 
+def nested(number: float, shape: tuple[int, ...]) -> Any:
+    """Lists of this shape, of one number."""
+    return [nested(number, shape[1:]) for _ in range(shape[0])] if shape else number
+
+
 def tensors_in(item: Any) -> Iterator[Tensor]:
     """The tensors in nested tuples, lists, dicts and slices."""
     if isinstance(item, Tensor):
@@ -155,3 +160,24 @@ def storages(result: Any) -> Any:
     if isinstance(result, dict):
         return tuple([storages(item) for item in result.values()])
     return None
+
+
+def meta_of(value: Value) -> Tensor:
+    """Its shape only."""
+    return value.meta
+
+
+def data_of(value: Value) -> Tensor:
+    """Its data, where that is known."""
+    return value.meta if value.real is None else value.real
+
+
+def zeros_of(value: Value) -> Tensor:
+    """Its data, or zeros."""
+    return torch.zeros_like(value.meta, device="cpu") if value.real is None else value.real
+
+
+def integers_of(value: Value) -> Tensor:
+    """Its data where that is a row of integers, which some functions read on the CPU whatever else they are given."""
+    one_dimensional = value.handle.dim() == 1 and value.handle.dtype in (torch.int64, torch.int32)
+    return value.real if one_dimensional and value.real is not None else value.meta

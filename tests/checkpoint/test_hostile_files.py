@@ -143,6 +143,10 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "whole model": (saved(NET), r"it names torch.nn.modules.linear.Linear"),
     "method": (saved({"state_dict": NET.state_dict}), r"model.state_dict where its result belongs.*without the call"),
     "method, legacy": (saved({"state_dict": NET.state_dict}, files.write_legacy), r"save model.state_dict\(\) instead"),
+    "another method": (
+        saved({"state_dict": NET.state_dict(), "hook": NET.half}),
+        r"plain data only, but it names builtins.getattr \(under 'hook'\)",
+    ),
     "namespace": (saved(files.namespace()), r"it names argparse.Namespace \(under 'args'\)"),
     "empty": (content(b""), r"it is empty \(0 bytes\)"),
     "html": (content(HTML), r"is a web page \(HTML\)"),
@@ -275,6 +279,22 @@ def test_shards_without_their_index(tmp_path: Path) -> None:
     files.write_shards(files.tensors(), tmp_path).unlink()
     with pytest.raises(InputError, match=r"index of its shards.*model-00001-of-00002.safetensors and 1 more only"):
         read(tmp_path)
+
+
+def test_a_file_that_cannot_be_opened_is_not_damaged(tmp_path: Path) -> None:
+    """Where a process has no file handles left, that is said, rather than that the file is missing or cut."""
+    resource = pytest.importorskip("resource")
+    path = files.write_safetensors(files.tensors(), tmp_path)
+    read(path).close()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free + 1, limits[1]))
+    try:
+        with pytest.raises(CheckpointError, match="cannot be opened: Too many open files"):
+            read(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def test_method_in_a_mapping_is_explained() -> None:

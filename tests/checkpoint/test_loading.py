@@ -48,7 +48,8 @@ def test_a_plan_is_replayed_exactly() -> None:
     plan = Plan.from_dict(match(model, source).to_dict())
     before = model.state_dict()["conv1.bias"].clone()
     edited = Plan(tuple(m for m in plan.matches if m.target != "conv1.bias"), coverage=plan.coverage)
-    load(model, source, plan=edited)
+    result = load(model, source, plan=edited)
+    assert (result.missing_keys, result.unexpected_keys) == (("conv1.bias",), ("conv1.bias",))
     assert torch.equal(model.state_dict()["conv1.bias"], before)
     assert torch.equal(model.state_dict()["conv1.weight"], source["conv1.weight"])
 

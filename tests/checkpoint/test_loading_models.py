@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,15 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations, prune
 
 import fxprof
+from fxprof.checkpoint.checks import sure
 from fxprof.checkpoint.loading import load
 from fxprof.checkpoint.plan import Match, Plan
+from fxprof.checkpoint.reading import read
 from fxprof.errors import CheckpointError
+from tests.checkpoint import files
 from tests.checkpoint.nets import Net, Renamed, Tied, made, same, snapshot, unchanged
 
 # -- tied weights ------------------------------------------------------------------------------
@@ -60,6 +65,40 @@ def test_meta_model_is_materialized() -> None:
     assert not model.mix.bias.requires_grad
     ids = torch.arange(5)
     assert torch.equal(model(ids), source(ids))
+
+
+@pytest.mark.parametrize("form", files.WRITERS)
+def test_the_default_device_is_not_the_files(form: str, tmp_path: Path) -> None:
+    """Under a default device without values, as large models are built, the file's tensors have theirs."""
+    state = made(Net, seed=1).state_dict()
+    path = files.WRITERS[form](state, tmp_path)
+    with torch.device("meta"):
+        model = Net()
+        load(model, path)
+        with read(path) as checkpoint:
+            assert all(torch.equal(checkpoint.tensor(name).to("cpu"), value) for name, value in state.items())
+    assert same(model, made(Net, seed=1))
+
+
+def test_a_state_is_restored_under_another_default_device() -> None:
+    """The optimizer's state is compared and moved where its values are."""
+    source, model = made(Net, seed=1), made(Net)
+    optimizers = [torch.optim.Adam(one.parameters()) for one in (source, model)]
+    source(torch.ones(1, 3, 4, 4)).sum().backward()
+    optimizers[0].step()
+    with torch.device("meta"):
+        load(model, {"model": source.state_dict(), "optimizer": optimizers[0].state_dict()}, optimizer=optimizers[1])
+    assert all(entry["exp_avg"].device.type == "cpu" for entry in optimizers[1].state.values())
+
+
+def test_a_meta_model_filled_in_inference_mode_can_be_trained() -> None:
+    """What replaces meta tensors is not bound to the mode that the caller happens to be in."""
+    with torch.device("meta"):
+        model = Net()
+    with torch.inference_mode():
+        load(model, made(Net, seed=1).state_dict())
+    model(torch.ones(1, 3, 4, 4)).sum().backward()
+    assert model.fc.weight.grad is not None
 
 
 def test_meta_model_needs_everything() -> None:
@@ -120,14 +159,49 @@ def test_wrapped_models() -> None:
         assert same(model, source)
 
 
+KINDS: dict[str, Any] = {
+    "": lambda layer: layer,
+    "weight norm": torch.nn.utils.weight_norm,
+    "weight norm, new": parametrizations.weight_norm,
+    "spectral norm": torch.nn.utils.spectral_norm,
+    "spectral norm, new": parametrizations.spectral_norm,
+    "pruning": partial(prune.random_unstructured, name="weight", amount=0.5),
+    "parametrization": partial(parametrizations.orthogonal, use_trivialization=True),
+}
+
+
+def in_parts(kind: str, seed: int = 0) -> nn.Module:
+    """Layers whose weights are kept in parts; square ones, so that no shape tells the parts apart."""
+    torch.manual_seed(seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the old functions are old
+        layers = [KINDS[kind](nn.Linear(4, 4)) for _ in range(3)]
+    return nn.Sequential(*layers, nn.Linear(4, 2)).eval()
+
+
+@pytest.mark.parametrize("ours", KINDS)
+@pytest.mark.parametrize("theirs", KINDS)
+def test_weights_kept_in_parts(ours: str, theirs: str) -> None:
+    """Parts go to the same parts, whichever functions of torch made them; another kind's are none of these."""
+    source, model = in_parts(ours, seed=1), in_parts(theirs)
+    kinds = [kind.removesuffix(", new") for kind in (ours, theirs)]
+    if kinds[0] == kinds[1]:
+        assert load(model, source.state_dict()).complete
+        assert torch.equal(model(torch.ones(2, 4)), source(torch.ones(2, 4)))
+        return
+    plan = fxprof.match(model, source.state_dict())
+    assert not any("weight" in entry.target for entry in plan.matches if not entry.target.startswith("3."))
+    assert "3 tensors, such as 0.weight, are under" in plan.notes[0]
+    assert [kind in plan.notes[0] for kind in kinds] == [True, True]
+    assert "different architectures" not in " ".join(plan.notes)
+
+
 def test_guesses_are_not_applied() -> None:
     """A match that a plan of rename="auto" is not sure of is left, and listed as ambiguous."""
-    from fxprof.checkpoint.loading import _sure
-
     plan = Plan((Match("a", "x", "renamed", sure=False, reason="order"), Match("b", "y", "renamed")))
-    sure = _sure(plan)
-    assert [m.target for m in sure.matches] == ["b"]
-    assert sure.ambiguous == {"a": ("x",)}
+    kept = sure(plan)
+    assert [m.target for m in kept.matches] == ["b"]
+    assert kept.ambiguous == {"a": ("x",)}
 
 
 def test_renamed_models_load() -> None:

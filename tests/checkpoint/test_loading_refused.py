@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,9 +11,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from torch.testing._internal.two_tensor import TwoTensor
 
 from fxprof.checkpoint.loading import load
+from fxprof.checkpoint.matching import match
 from fxprof.checkpoint.plan import Match, Plan
+from fxprof.checkpoint.saving import save
 from fxprof.errors import CheckpointError, InputError
 from tests.checkpoint.nets import Net, made, same, snapshot, unchanged
 
@@ -145,14 +150,45 @@ def test_a_plan_that_does_not_fit() -> None:
         (Match("fc.weight", "fc.wieght", "exact"), "'?fc.wieght'?, which the checkpoint does not hold"),
         (Match("fc.weight", "conv1.weight", "exact"), r"model has \(5, 6\), the checkpoint gives \(4, 3, 3, 3\)"),
         (Match("conv1.bias", "conv1.bias", "exact"), "once, got conv1.bias twice"),
+        (Match("fc.weight", "fc.weight", "as it is"), "how must be exact, prefix, renamed.*got 'as it is'"),
     ):
         with pytest.raises(CheckpointError, match=message):
             load(model, source, plan=Plan((Match("conv1.bias", "conv1.bias", "exact"), wrong)), force=True)
-    with pytest.raises(InputError, match="a plan is applied as it is: give rename, include, inputs to match"):
-        load(model, source, plan=Plan(()), rename=False, include=["fc.*"], inputs=torch.ones(2))
     with pytest.raises(InputError, match="plan= must be a Plan from match"):
         load(model, source, plan={"matches": []})  # type: ignore[arg-type]
+    with pytest.raises(CheckpointError, match="because 0 of the model's 10 tensors fit"):
+        load(model, source, plan=replace(match(model, source), matches=()))
+    longer = nn.Sequential(model, nn.Linear(5, 5))
+    longer_plan = match(longer, {f"0.{name}": value for name, value in source.items()}, exclude="1.*")
+    with pytest.raises(CheckpointError, match=r"missing '1.bias'; missing '1.weight'; unexpected 'more'"):
+        load(
+            longer,
+            {**{f"0.{name}": value for name, value in source.items()}, "more": torch.ones(1)},
+            plan=replace(longer_plan, excluded=()),
+            strict=True,
+        )
     assert unchanged(model, before)
+
+
+def test_tensors_that_are_made_of_others(tmp_path: Path) -> None:
+    """A subclass that keeps its values in other tensors, as quantized weights do, is named; the rest loads."""
+
+    def wrapped() -> Any:
+        model = made(Net, seed=1)
+        for layer in (model.conv2, model.fc):
+            layer.weight = nn.Parameter(TwoTensor(layer.weight.detach(), layer.weight.detach().clone()))
+        return model
+
+    model = wrapped()
+    with pytest.raises(CheckpointError, match=r"'conv2.weight' of the model is of the type TwoTensor, which keeps"):
+        load(model, made(Net).state_dict())
+    assert torch.equal(model.conv1.weight, made(Net, seed=1).conv1.weight)
+    with pytest.raises(CheckpointError, match=r"'conv2.weight' in the checkpoint is of the type TwoTensor.*dequantize"):
+        load(made(Net), model.state_dict())
+    load(model, made(Net).state_dict(), exclude=["conv2.weight", "fc.weight"])
+    assert torch.equal(model.conv1.weight, made(Net).conv1.weight)
+    with pytest.raises(CheckpointError, match=r"'conv2.weight' is none: use .pt"):
+        save(model, tmp_path / "net.safetensors")
 
 
 def test_why_little_fits_is_a_whole_sentence() -> None:

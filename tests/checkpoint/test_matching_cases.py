@@ -12,7 +12,7 @@ from torchvision import models
 from fxprof.checkpoint.graph import describe
 from fxprof.checkpoint.matching import match, match_names
 from fxprof.checkpoint.plan import Target
-from fxprof.errors import InputError
+from fxprof.errors import CheckpointError, InputError
 
 
 def linear(name, rows, columns=4):
@@ -790,9 +790,18 @@ def test_options_that_cannot_be_meant_are_refused(options, said):
 
 
 def test_a_mapping_must_hold_tensors():
-    """A nested dict is not a state_dict."""
-    with pytest.raises(InputError, match="names to tensors"):
+    """A dict around nothing is no checkpoint."""
+    with pytest.raises(CheckpointError, match="must hold a dict of tensors by name"):
         match(nn.Linear(2, 2), {"model": {}})
+
+
+def test_a_mapping_may_be_a_container():
+    """What torch.load gives is unwrapped as the file would be, the dict that was asked for included."""
+    state = nn.Linear(2, 2).state_dict()
+    source = {"state_dict": state, "ema": state, "epoch": 3, "step": torch.tensor(4)}
+    plan = match(nn.Linear(2, 2), source)
+    assert (plan.container.path, len(plan.matches), plan.container.extras) == (("state_dict",), 2, ("epoch", "step"))
+    assert match(nn.Linear(2, 2), source, container="ema").container.path == ("ema",)
 
 
 @pytest.mark.parametrize(
@@ -922,3 +931,11 @@ def test_kernels_of_other_directions_are_told_apart():
 
     assert found(plan) == {"x.weight": "b.weight", "y.weight": "a.weight"}
     assert {entry.how for entry in plan.matches} == {"renamed"}
+
+
+def test_one_tensor_is_said_to_be_one():
+    """A single leftover is named in the singular."""
+    source = {**linear("a", 4), "kernel.weight": (8, 4, 5, 5)}
+    plan = plan_of(source, {**linear("a", 4), "kernel.weight": (8, 4, 3, 3), "other": (7,)})
+    assert "kernel.weight has another shape: 8x4x3x3 in the model and 8x4x5x5 in the checkpoint." in plan.notes
+    assert "The checkpoint lacks 1 tensor of the model (other)." in plan.notes

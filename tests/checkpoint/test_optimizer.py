@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from fxprof.checkpoint.groups import param_groups
 from fxprof.checkpoint.loading import load
 from fxprof.checkpoint.plan import Match, Plan
 from fxprof.errors import CheckpointError
+from tests.checkpoint import files
 from tests.checkpoint.nets import Net, Renamed, made, same, snapshot, unchanged
 
 OPTIMIZERS: dict[str, Callable[[Any], Optimizer]] = {
@@ -177,6 +179,175 @@ def test_groups_in_another_order() -> None:
     assert resumed.param_groups[1]["weight_decay"] == 0.0
 
 
+class Alike(nn.Module):
+    """Three layers that shapes do not tell apart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = (nn.Linear(4, 4) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.c(self.b(self.a(x.flatten(1)[:, :4]).tanh()).tanh()).tanh()
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+def test_parameters_in_an_order_of_the_users(kind: str) -> None:
+    """An optimizer that takes the last layer first gets its state in that order, as from torch."""
+
+    def make(model: nn.Module) -> Optimizer:
+        return OPTIMIZERS[kind]([p for part in ("c", "a", "b") for p in model.get_submodule(part).parameters()])
+
+    model = made(Alike, seed=1)
+    optimizer = make(model)
+    train(model, optimizer, 2)
+    again = made(Alike)
+    resumed = make(again)
+    load(again, {"model": model.state_dict(), "optimizer": optimizer.state_dict()}, optimizer=resumed)
+    train(model, optimizer, 2)
+    train(again, resumed, 2)
+    assert same(again, model)
+
+
+def test_named_groups_that_changed_places() -> None:
+    """Names say which group is which: weight decay stays with its own parameters."""
+
+    def groups(model: nn.Module) -> list[dict[str, Any]]:
+        parts = [[(n, p) for n, p in model.named_parameters() if n.endswith(end)] for end in ("bias", "weight")]
+        return [
+            {"params": [p for _, p in part], "weight_decay": decay, "param_names": [n for n, _ in part]}
+            for part, decay in zip(parts, (0.0, 0.1))
+        ]
+
+    model = made(Alike, seed=1)
+    optimizer = AdamW(groups(model))
+    train(model, optimizer, 2)
+    again = made(Alike)
+    resumed = AdamW(groups(again)[::-1])
+    result = load(again, {"model": model.state_dict(), "optimizer": optimizer.state_dict()}, optimizer=resumed)
+    assert result.optimizer is not None
+    assert result.optimizer.groups
+    train(model, optimizer, 2)
+    train(again, resumed, 2)
+    assert same(again, model)
+
+
+def test_state_listed_by_names() -> None:
+    """torch.distributed's state_dicts have names where others have positions, in any order."""
+    model = made(Alike, seed=1)
+    optimizer = OPTIMIZERS["adam"](model.parameters())
+    train(model, optimizer, 2)
+    plain = optimizer.state_dict()
+    names = [name for name, _ in model.named_parameters()]
+    state = {name: plain["state"][place] for place, name in reversed([*enumerate(names)])}
+    named = {"state": state, "param_groups": [{**plain["param_groups"][0], "params": [*state]}]}
+    again = made(Alike)
+    resumed = OPTIMIZERS["adam"](again.parameters())
+    load(again, {"model": model.state_dict(), "optimizer": named}, optimizer=resumed)
+    train(model, optimizer, 2)
+    train(again, resumed, 2)
+    assert same(again, model)
+
+
+@pytest.mark.parametrize("named", ["positions", "names", "flat", "flat file"])
+def test_state_from_a_folder_of_torch_distributed(named: str, tmp_path: Path) -> None:
+    """The folder keeps lists and positions in a form of its own, and torch.distributed flattens states further."""
+    model = made(Net, seed=1)
+    halves: list[dict[str, Any]] = [{"params": list(model.parameters())[:4], "lr": 0.02}]
+    optimizer = AdamW([*halves, {"params": list(model.parameters())[4:]}])
+    train(model, optimizer, 2)
+    state: Any = optimizer.state_dict()
+    if named != "positions":
+        options = StateDictOptions(flatten_optimizer_state_dict=named.startswith("flat"))
+        state = get_optimizer_state_dict(model, optimizer, options=options)
+    content = {"model": model.state_dict(), "optim": copy.deepcopy(state)}
+    path = files.write_zip(content, tmp_path) if named == "flat file" else files.write_distributed(content, tmp_path)
+    again = made(Net)
+    resumed = AdamW([{"params": list(again.parameters())[:4]}, {"params": list(again.parameters())[4:]}])
+    result = load(again, path, optimizer=resumed)
+    assert result.optimizer is not None
+    assert (len(result.optimizer.restored), result.optimizer.groups) == (8, True)
+    train(model, optimizer, 2)
+    train(again, resumed, 2)
+    assert same(again, model)
+
+
+@pytest.mark.parametrize("wrapper", ["module.", "_orig_mod.", ""])
+def test_names_of_a_wrapped_model(wrapper: str) -> None:
+    """The weights were saved without the wrapper whose names the optimizer has, or the other way round."""
+    model = made(Net, seed=1)
+    optimizer = AdamW(model.parameters())
+    train(model, optimizer, 2)
+    state = optimizer.state_dict()
+    state["param_groups"][0]["param_names"] = [wrapper + name for name, _ in model.named_parameters()]
+    weights = {("" if wrapper else "module._orig_mod.") + name: value for name, value in model.state_dict().items()}
+    again = made(Net)
+    resumed = AdamW(again.parameters())
+    result = load(again, {"model": weights, "optimizer": state}, optimizer=resumed)
+    assert result.optimizer is not None
+    assert not result.optimizer.fresh
+    train(model, optimizer, 2)
+    train(again, resumed, 2)
+    assert same(again, model)
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "optimizer.bin"])
+def test_state_in_a_file_of_its_own(name: str, tmp_path: Path) -> None:
+    """Trainers write a folder with the weights in one file and the optimizer's state in another."""
+    model, optimizer = trained(OPTIMIZERS["adam"])
+    files.write_safetensors(model.state_dict(), tmp_path, "model.safetensors")
+    torch.save(optimizer.state_dict(), tmp_path / name)
+    again = made(Net)
+    resumed = OPTIMIZERS["adam"](again.parameters())
+    load(again, tmp_path, optimizer=resumed)
+    train(model, optimizer, 2)
+    train(again, resumed, 2)
+    assert same(again, model)
+    with pytest.raises(CheckpointError, match=f"{name} must hold a dict of tensors by name, but it is an optimizer's"):
+        load(again, tmp_path / name)
+
+
+@pytest.mark.parametrize("classes", [5, 2])
+def test_state_of_all_parameters_at_once(classes: int) -> None:
+    """LBFGS keeps one history for all: it follows as a whole, or not at all."""
+
+    def step(model: nn.Module, optimizer: Optimizer) -> None:
+        def closure() -> float:
+            optimizer.zero_grad()
+            loss = model(X).square().sum()
+            loss.backward()
+            return loss.item()
+
+        optimizer.step(closure)
+
+    model, again = made(Net, seed=1), made(Net, classes=classes)
+    optimizer, resumed = (torch.optim.LBFGS(one.parameters(), lr=0.01, max_iter=3) for one in (model, again))
+    step(model, optimizer)
+    load(again, {"model": model.state_dict(), "optimizer": optimizer.state_dict()}, optimizer=resumed)
+    step(model, optimizer)
+    step(again, resumed)
+    assert same(again, model) == (classes == 5)
+
+
+@pytest.mark.skipif(not hasattr(torch.optim, "Adafactor"), reason="this torch has no Adafactor")
+def test_factored_moments_start_fresh_when_fused() -> None:
+    """Moments of rows and columns cannot be stacked as the matrices are."""
+    model: Any = nn.Module()
+    model.q, model.k, model.v = (nn.Linear(4, 4, bias=False) for _ in range(3))
+    optimizer = torch.optim.Adafactor(model.parameters())
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    fused: Any = nn.Module()
+    fused.qkv = nn.Linear(4, 12, bias=False)
+    resumed = torch.optim.Adafactor(fused.parameters())
+    source = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+    result = load(fused, source, optimizer=resumed)
+    assert result.optimizer is not None
+    assert result.optimizer.fresh == ("qkv.weight",)
+    fused.qkv.weight.grad = torch.ones(12, 4)
+    resumed.step()
+
+
 def test_state_is_fused_like_its_parameter() -> None:
     """Moments of q, k and v are stacked, a transposed matrix's are transposed."""
 
@@ -215,7 +386,8 @@ def test_state_is_fused_like_its_parameter() -> None:
     ("build", "message"),
     [
         (lambda model, good: {}, "needs an optimizer's state_dict in the checkpoint"),
-        (lambda model, good: {"a": good, "b": good}, "one optimizer's state, got several: a, b"),
+        (lambda model, good: {"a": good, "b": good}, "one optimizer's state, got several: a, b; pass a mapping"),
+        (lambda model, good: {"states": [good, good]}, "one optimizer's state, got several: states.0, states.1;"),
         (lambda model, good: {"optimizer": trained(OPTIMIZERS["sgd"])[1].state_dict()}, "another optimizer than Adam"),
         (lambda model, good: {"optimizer": {**good, "state": 3}}, "must be what torch"),
         (lambda model, good: {"optimizer": {"state": {}, "param_groups": []}}, "must be what torch"),

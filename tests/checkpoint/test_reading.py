@@ -73,6 +73,55 @@ def test_folder_with_an_index_reads_all_shards(tmp_path: Path) -> None:
     check_same(read(tmp_path), files.tensors())
 
 
+def test_the_index_of_a_variant(tmp_path: Path) -> None:
+    """Hubs name the index of a variant *.index.fp16.json; plain weights go before it."""
+    index = files.write_shards(files.tensors(), tmp_path)
+    index.rename(tmp_path / "model.safetensors.index.fp16.json")
+    check_same(read(tmp_path), files.tensors())
+    whole = files.write_safetensors({"w": torch.ones(2)}, tmp_path, "model.safetensors")
+    check_same(read(tmp_path), {"w": torch.ones(2)})
+    whole.rename(tmp_path / "diffusion_pytorch_model.safetensors")
+    (tmp_path / "second.safetensors.index.fp32.json").write_text("{}", encoding="utf-8")
+    check_same(read(tmp_path / "model.safetensors.index.fp16.json"), files.tensors())
+
+
+@pytest.mark.parametrize(
+    ("names", "chosen"),
+    [
+        (("net.bin", "net.safetensors", "net.fp16.safetensors", "net.non_ema.bin"), "net.safetensors"),
+        (("net.pth", "net.ema.pth"), "net.pth"),
+        (("shard-00001-model-00001-of-00001.safetensors",), "shard-00001-model-00001-of-00001.safetensors"),
+        (("model.safetensors", "optimizer.bin", "random_states_0.pkl", "sampler.bin"), "model.safetensors"),
+        (("mp_rank_00_model_states.pt", "zero_pp_rank_0_mp_rank_00_optim_states.pt"), "mp_rank_00_model_states.pt"),
+    ],
+)
+def test_the_weights_of_a_folder(names: tuple[str, ...], chosen: str, tmp_path: Path) -> None:
+    """One name in several variants and formats is one checkpoint; what trainers put beside it is none."""
+    for name in names:
+        write = files.write_safetensors if name.endswith("safetensors") else files.write_zip
+        write({name: torch.ones(1)}, tmp_path, name)
+    check_same(read(tmp_path), {chosen: torch.ones(1)})
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("checkpoint-2/model.safetensors", "checkpoint-4/model.safetensors"), "folders in it: checkpoint-2, checkp"),
+        (("a.fp16.safetensors", "a.fp32.safetensors"), "it holds a.fp16.safetensors, a.fp32.safetensors; pass the fi"),
+        (("a.safetensors", "b.safetensors"), "it holds a.safetensors, b.safetensors; pass the file itself"),
+        (("model-00001-of-00002.bin",), "but it holds model-00001-of-00002.bin only; get the index too"),
+        (("logs/events.txt",), "but it holds none; pass the file itself"),
+    ],
+)
+def test_a_folder_of_several(names: tuple[str, ...], said: str, tmp_path: Path) -> None:
+    """A trainer's output or a pipeline holds checkpoints in folders: they are named, none is chosen."""
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(InputError, match=said):
+        read(tmp_path)
+
+
 def test_hub_cache_links_are_inside(tmp_path: Path) -> None:
     """A hub's cache links its snapshot to a folder of blobs beside it."""
     blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshots" / "main"

@@ -306,6 +306,55 @@ def test_gradients_flow_through_autograd_functions(stem: Any) -> None:
     assert fxprof.analyze(model, (1, 4), training=True).macs == 8 * 16
 
 
+class Sign(torch.autograd.Function):
+    """Has no gradient, and is given that of the identity, as binary networks are trained."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        """One or zero."""
+        return (x > 0).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> Any:
+        """Straight through."""
+        return grad
+
+
+class Written(torch.autograd.Function):
+    """Fills a new tensor through its data, and tells its backward in the newer way."""
+
+    @staticmethod
+    def forward(x: torch.Tensor, times: int = 2) -> torch.Tensor:
+        """The same numbers."""
+        out = torch.empty(x.shape)
+        out.data[:] = x.detach()
+        return out
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        """Keeps nothing."""
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> Any:
+        """Straight through."""
+        return grad, None
+
+
+sign = Sign.apply
+
+
+@pytest.mark.parametrize("call", [Sign.apply, lambda x: sign(x), Written.apply])
+def test_a_function_passes_the_gradient_of_what_it_returns_to_what_it_was_given(call: Any) -> None:
+    """Whatever its forward does in between; torch counts the same, with real tensors."""
+    layers = {name: nn.Linear(4, 4, bias=False) for name in ("first", "last")}
+    model = module(lambda self, x: self.last(call(self.first(x))), **layers)
+
+    assert fxprof.analyze(model, (1, 4), training=True).macs == 5 * 16
+    with FlopCounterMode(display=False) as counter:
+        model(torch.ones(1, 4)).sum().backward()
+    assert counter.get_total_flops() == 2 * 5 * 16
+
+
 def test_gradients_that_are_off_stay_off_in_autograd_functions() -> None:
     """A function called under no_grad is not trained through."""
 

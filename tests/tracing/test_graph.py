@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gc
+import re
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 import fxprof
 from fxprof.tracing import record
@@ -20,6 +21,9 @@ names = st.one_of(
     st.sampled_from(["add", "conv2d", "sum", "max", "for", "_", "x_1", "x_2", "x", "log_10", "a.b", "1st", "weight-1"]),
     st.text("abz_019.", min_size=1, max_size=4),
 )
+# torch 2.4 takes x_01 for the first x, and writes x_1.
+if fx.Graph().create_node("placeholder", "x", name="x_01").name != "x_01":
+    names = names.filter(lambda name: not re.search(r"(^|_|\W)0\d+$", name))
 
 
 @given(st.lists(names, min_size=1, max_size=12))

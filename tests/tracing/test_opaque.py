@@ -219,14 +219,29 @@ def test_a_function_made_of_torch_is_seen_into() -> None:
     assert fxprof.analyze(model, (4, 8)).macs == 4 * 8 * 8 + 1
 
 
+seen = Seen.apply  # as code keeps them
+
+
+@pytest.mark.parametrize("times", [0, 1])
+def test_a_taught_function_is_known_by_whatever_name_it_is_called(times: int) -> None:
+    """``apply`` kept under another name before the analysis is the same Function; only ``times`` gradients are on."""
+    fxprof.rule(f"{__name__}.Seen")(product)
+    model = layer(lambda x, w: seen(x, w.detach() if times == 0 else w))
+
+    report = fxprof.analyze(model, (4, 8), training=True)
+
+    assert report.by_op()[f"{__name__}.Seen"].macs == 4 * 8 * 6 * (2 + times)
+    assert report.macs - 4 * 8 * 6 * (2 + times) == 2 * 4 * 8 * 8
+
+
 def test_a_function_that_needs_data_says_what_to_do() -> None:
     """Its name, and how to teach it; torch's class is as before."""
-    apply = vars(torch.autograd.Function)["apply"]
+    before = dict(vars(type(torch.autograd.Function)))
     with pytest.raises(
         fxprof.TraceError, match=r"the kernel takes addresses.*fxprof\.rule\('.*test_opaque\.Kernel', shape="
     ):
         fxprof.analyze(layer(lambda x, w: Kernel.apply(x, w)), (4, 8))
-    assert vars(torch.autograd.Function)["apply"] is apply
+    assert dict(vars(type(torch.autograd.Function))) == before
 
 
 def without_out(x: Any) -> Cost:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import fxprof
+from tests.tracing.made import module
 
 quantization: Any = pytest.importorskip("torch.ao.quantization")
 ENGINES = [name for name in ("fbgemm", "x86", "qnnpack") if name in torch.backends.quantized.supported_engines]
@@ -89,3 +90,16 @@ def test_static_quantization_keeps_the_macs() -> None:
     names = {"quantized::conv2d_relu", "quantized::conv2d", "quantized::conv1d", "quantized::add", "quantized::linear"}
     assert names <= set(report.by_op())
     assert report.ops[-1].outputs[0].shape == (2, 4)
+
+
+def test_fake_quantization_keeps_its_shape() -> None:
+    """It has no kernel for meta tensors, and needs no look at data: nothing is assumed."""
+
+    def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
+        x = torch.fake_quantize_per_tensor_affine(x, 0.1, 0, -128, 127)
+        scale, zero = torch.ones(4), torch.zeros(4, dtype=torch.int32)
+        return x @ torch.fake_quantize_per_channel_affine(self.w, scale, zero, 0, -128, 127).t()
+
+    report = fxprof.analyze(module(forward, w=nn.Parameter(torch.ones(4, 8))), (2, 8))
+
+    assert (report.macs, report.exact) == (2 * 8 * 4, True)

@@ -214,10 +214,21 @@ class Resized(nn.Module):
         return F.interpolate(x * torch.as_tensor(scale), size=size)
 
 
-@pytest.mark.parametrize("size", [(8, 8), [8, 8], torch.Size((8, 8))])
-def test_ints_are_ints_where_forward_says_so(size: Any) -> None:
-    """A tuple of ints is a shape, but not for a parameter that is annotated as ints and never a tensor."""
-    report = fxprof.analyze(Resized(), (1, 3, 4, 4), size, (4, 4))
+def resized() -> nn.Module:
+    """Takes a size, and has one where none is given."""
 
-    assert report.ops[-1].outputs[0].shape == (1, 3, 8, 8)
-    assert [entry.name for entry in report.inputs] == ["x", "scale"]
+    def forward(self: Any, x: Tensor, size=(2, 2), scale=None):
+        return F.interpolate(x * scale, size=size)
+
+    return module(forward)
+
+
+@pytest.mark.parametrize("model", [Resized(), resized()])
+@pytest.mark.parametrize("size", [(8, 8), [8, 8], torch.Size((8, 8))])
+def test_ints_are_ints_where_forward_says_so(model: nn.Module, size: Any) -> None:
+    """A tuple of ints is a shape, but not for a parameter that is annotated as ints, or has ints for a default."""
+    named = fxprof.analyze(model, (1, 3, 4, 4), kwargs={"size": size, "scale": (4, 4)})
+    report = fxprof.analyze(model, (1, 3, 4, 4), size, (4, 4))
+
+    assert report.ops[-1].outputs[0].shape == named.ops[-1].outputs[0].shape == (1, 3, 8, 8)
+    assert [entry.name for entry in report.inputs] == [entry.name for entry in named.inputs] == ["x", "scale"]

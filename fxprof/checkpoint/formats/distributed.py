@@ -233,7 +233,16 @@ def nested(metadata: Metadata) -> dict[str, Any]:
         for step in path[:-1]:
             node = node.setdefault(step, {})
         node[path[-1]] = _entry(name, entry)
-    return tree
+    return {key: _with_lists(value) for key, value in tree.items()}
+
+
+def _with_lists(node: Any) -> Any:
+    """Dicts of positions as the lists that they were: torch writes the keys of dicts as text."""
+    if not isinstance(node, dict):
+        return node
+    inside = {key: _with_lists(value) for key, value in node.items()}
+    is_list = inside and all(type(key) is int for key in inside) and sorted(inside) == list(range(len(inside)))
+    return [inside[index] for index in range(len(inside))] if is_list else inside
 
 
 def _entry(name: str, entry: object) -> Entry:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import tarfile
 from itertools import islice
 from pathlib import Path
 
+from fxprof.checkpoint.formats.folder import in_folder
 from fxprof.checkpoint.formats.legacy import open_legacy
 from fxprof.checkpoint.formats.mapped import MappedFile
 from fxprof.checkpoint.formats.pickled import TRUST, NeedsDataError, RefusedError, load_by_torch
@@ -16,12 +16,6 @@ from fxprof.checkpoint.formats.store import MemoryStore, Store
 from fxprof.checkpoint.formats.trusted import open_trusted
 from fxprof.checkpoint.formats.zipped import check_sums, open_zip
 from fxprof.errors import CheckpointError, InputError
-
-SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".pkl", ".tar")
-# Files that trainers put beside the weights.
-_BESIDE = ("training_args", "optimizer", "scheduler", "rng_state", "scaler")
-_SHARD = re.compile(r"\d+-of-\d+")
-_USUAL = ("model.safetensors", "pytorch_model.bin", "model.pth", "model.pt")
 
 
 def open_path(path: Path, trust: bool) -> Store:
@@ -49,27 +43,6 @@ def _is_folder(path: Path) -> bool:
         return path.is_dir()
     except OSError as err:  # a name that is too long, a folder that may not be entered
         raise InputError(f"a checkpoint must be there to be read, but {path} cannot be: {err.strerror}") from err
-
-
-def in_folder(folder: Path) -> Path:
-    """The one checkpoint of a folder: an index before files, usual names before others."""
-    indexes = sorted(folder.glob("*.index.json"), key=lambda path: ("safetensors" not in path.name, path.name))
-    if indexes:
-        return indexes[0]
-    files = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES and path.is_file())
-    files = [path for path in files if not path.name.startswith(_BESIDE)]
-    for name in _USUAL:
-        if folder / name in files:
-            return folder / name
-    if len(files) == 1:
-        return files[0]
-    if files and all(_SHARD.search(path.name) for path in files):
-        raise InputError(
-            f"the folder {folder} must hold the index of its shards, a file *.index.json, but it holds "
-            f"{files[0].name} and {len(files) - 1} more only; get the index too"
-        )
-    held = ", ".join(path.name for path in files[:5]) or "none"
-    raise InputError(f"the folder {folder} must hold one checkpoint, but it holds {held}; pass the file itself")
 
 
 def _refuse_tar(file: MappedFile) -> None:

@@ -221,14 +221,14 @@ def raise_refusal(stream: IO[bytes], path: Path, cause: Exception | None) -> Non
     """Raise RefusedError if the pickle names anything that is not data."""
     allowed = allowed_names()
     places: dict[str, str] = {}
-    strings: set[str] = set()
-    for name, under, text in _names(stream):
-        strings.add(text)
+    methods: set[str] = set()
+    for name, under, argument in _names(stream):
+        methods.add(argument)
         if name and name not in allowed:
             places.setdefault(name, under)
     if not places:
         return
-    if "builtins.getattr" in places and "state_dict" in strings:
+    if "builtins.getattr" in places and "state_dict" in methods:
         message = (
             f"{path} holds the method model.state_dict where its result belongs: it was saved without the call; "
             f"save model.state_dict() instead, or {TRUST}"
@@ -247,7 +247,10 @@ def allowed_names() -> set[str]:
 
 
 def _names(stream: IO[bytes]) -> Iterator[tuple[str, str, str]]:
-    """Every global's name and the dict key right before it, and every string; nothing is run."""
+    """Every global's name and the dict key right before it; every text that ends a pair, such as getattr's arguments.
+
+    Nothing is run.
+    """
     strings: list[str] = []
     memo: dict[int, str] = {}
     key, last, count = "", "", 0
@@ -257,10 +260,10 @@ def _names(stream: IO[bytes]) -> Iterator[tuple[str, str, str]]:
                 last = value if isinstance(value, str) else str(value)
                 strings = [*strings[-1:], last]
                 key = last
-                yield "", "", last
             elif op.name in ("BINGET", "LONG_BINGET", "GET"):
                 key = memo.get(int(value or 0), "")
                 strings = [*strings[-1:], key]
+            elif op.name == "TUPLE2":
                 yield "", "", key
             elif op.name in ("BINPUT", "LONG_BINPUT", "PUT", "MEMOIZE"):
                 memo[count if value is None else int(str(value))] = last

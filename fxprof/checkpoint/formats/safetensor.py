@@ -8,6 +8,7 @@ tensor, so the values come through the mapping that the other formats use.
 from __future__ import annotations
 
 import json
+import os
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -98,11 +99,22 @@ def _check_by_library(file: MappedFile) -> None:
         # For NumPy the library maps read-only, which takes no memory; for torch it would set the size aside.
         with safe_open(file.path, framework="np"):
             pass
-    except (SafetensorError, OSError, ValueError, RuntimeError) as err:
+    except (OSError, MemoryError) as err:
+        raise CheckpointError(f"{file.path} cannot be opened: {_system(err, file)}") from err
+    except (SafetensorError, ValueError, RuntimeError) as err:
         raise CheckpointError(
             f"{file.path} must be a whole safetensors file, but its header does not fit its {file.size} bytes: "
             f"{reason(err)}; get it again"
         ) from err
+
+
+def _system(err: BaseException, file: MappedFile) -> str:
+    """What keeps a file from being opened; the library calls any reason a file that is not there."""
+    try:
+        os.close(os.open(file.path, os.O_RDONLY))
+    except OSError as cause:
+        return str(cause.strerror)
+    return reason(err)
 
 
 def _unique(pairs: list[tuple[str, Any]], file: MappedFile) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from math import prod
 
 from fxprof.checkpoint.names import TRACKED, Path, leaf_of, natural, words
+from fxprof.checkpoint.pairing.parametrized import parts_of
 from fxprof.records import Shape
 
 Signature = tuple[tuple[str, Shape], ...]
@@ -76,8 +77,10 @@ def leaves(named: Mapping[str, tuple[Path, Shape]]) -> list[Leaf]:
         siblings[path[:-1]].add(path[-1])
     owners: dict[Path, dict[str, Tensor]] = {}
     ranks: dict[Path, int] = {}
+    split = parts_of(path for path, _ in named.values())
     for rank, (key, (path, shape)) in enumerate(named.items()):
-        owner, leaf = leaf_of(path, siblings[path[:-1]])
+        part = split.get(path)
+        owner, leaf = (part.owner, part.leaf) if part else leaf_of(path, siblings[path[:-1]])
         tensors = owners.setdefault(owner, {})
         ranks.setdefault(owner, rank)
         while leaf in tensors:  # gamma beside weight: both are there

@@ -48,10 +48,15 @@ def _share(part: int, whole: int) -> float:
     return part / whole if whole else 0.0
 
 
-def explain(plan: Plan, source: Mapping[str, Shape], hints: Iterable[str], found: Normalized) -> tuple[str, ...]:
-    """One sentence for each cause of leftovers; first whether the two belong together at all."""
+def explain(
+    plan: Plan, source: Mapping[str, Shape], kept: Sequence[str], hints: Iterable[str], found: Normalized
+) -> tuple[str, ...]:
+    """One sentence for each cause of leftovers; first whether the two belong together at all.
+
+    ``kept`` are sentences about tensors that the two keep in different ways.
+    """
     sentences = [
-        *_family(plan, source),
+        *_family(plan, source, kept),
         *_prefixes(found),
         *hints,
         *_mismatches(plan),
@@ -62,9 +67,9 @@ def explain(plan: Plan, source: Mapping[str, Shape], hints: Iterable[str], found
     return tuple(dict.fromkeys(sentences))
 
 
-def _family(plan: Plan, source: Mapping[str, Shape]) -> list[str]:
+def _family(plan: Plan, source: Mapping[str, Shape], kept: Sequence[str]) -> list[str]:
     """Another model, another kind of file."""
-    said: list[str] = []
+    said = [*kept]
     count = len(source)
     quantized = sum(bool(_QUANTIZED.search(key)) for key in source)
     adapters = sum(bool(_ADAPTER.search(key)) for key in source)
@@ -138,6 +143,8 @@ def _mismatch(plan: Plan, kind: str, names: Sequence[str]) -> str:
         return f"{name} is {sizes}: another input size; adapt='pos-embed' resizes it."
     if kind == "transpose":
         return f"{len(names):,} weights lie the other way round, such as {name}; pass adapt='transpose'."
+    if len(names) == 1:
+        return f"{name} has another shape: {sizes}."
     return f"{len(names):,} tensors have another shape, such as {name}: {sizes}."
 
 
@@ -173,7 +180,7 @@ def _clashes(plan: Plan, found: Normalized) -> list[str]:
 def _rest(plan: Plan, rivals: bool) -> list[str]:
     """Whole parts that only one side has, and what stays open."""
     missing, extra = plan.missing_keys, plan.unexpected_keys
-    lacks = f"{len(missing):,} tensors of the model ({_parts(missing)})"
+    lacks = f"{len(missing):,} tensor{_s(missing)} of the model ({_parts(missing)})"
     beside = f"{len(extra):,} of the checkpoint ({_parts(extra)})"
     said = []
     if missing and extra:
@@ -183,10 +190,15 @@ def _rest(plan: Plan, rivals: bool) -> list[str]:
     elif extra:
         said.append(f"The model has no place for {beside}.")
     if plan.ambiguous:
-        count = f"{len(plan.ambiguous):,} tensors have several candidates or only order to go by"
+        have = "tensor has" if len(plan.ambiguous) == 1 else "tensors have"
+        count = f"{len(plan.ambiguous):,} {have} several candidates or only order to go by"
         # Between two towers nothing is likelier, and a mixture of both is neither.
         said.append(f"{count}." if rivals else f"{count}; rename='best' takes the likeliest.")
     return said
+
+
+def _s(names: Sequence[str]) -> str:
+    return "" if len(names) == 1 else "s"
 
 
 def _parts(names: Sequence[str]) -> str:

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fxprof.tracing.values import tensors_in
+
 
 def _ctc_loss(
     log_probs: Tensor, targets: Tensor, input_lengths: Any, target_lengths: Any,
@@ -26,10 +28,13 @@ def _gaussian_nll_loss(
     return torch.empty(shape if reduction == "none" else (), dtype=input.dtype, device="meta")
 
 
-def _autograd_grad(outputs: Any, inputs: Any, *_: Any, **__: Any) -> tuple[Tensor, ...]:
-    """One gradient per input, shaped like it."""
+def _autograd_grad(
+    outputs: Any, inputs: Any, grad_outputs: Any = None, *_: Any, is_grads_batched: bool = False, **__: Any
+) -> tuple[Tensor, ...]:
+    """One gradient per input, shaped like it; with a batch of ``grad_outputs``, a batch of them."""
+    batch = next(tensors_in(grad_outputs)).shape[:1] if is_grads_batched else ()
     return tuple(
-        torch.empty_like(tensor, device="meta") for tensor in ([inputs] if isinstance(inputs, Tensor) else inputs)
+        torch.empty((*batch, *tensor.shape), dtype=tensor.dtype, device="meta") for tensor in tensors_in(inputs)
     )
 
 
@@ -83,7 +88,14 @@ def _quantized_rnn(
     return (out, *map(torch.empty_like, states))
 
 
+def _same(input: Tensor, *_: Any, **__: Any) -> Tensor:
+    """x (*) -> (*), in its dtype."""
+    return torch.empty_like(input, device="meta")
+
+
 SHAPES: dict[Any, Callable[..., Any]] = {
+    torch.fake_quantize_per_tensor_affine: _same,
+    torch.fake_quantize_per_channel_affine: _same,
     torch.quantize_per_tensor: _quantized,
     torch.quantize_per_channel: _quantized,
     torch.quantize_per_tensor_dynamic: _quantized,

@@ -1,0 +1,109 @@
+"""Tensors that a reparametrization keeps in place of one: what they are parts of, and which parts they are. No torch.
+
+Weight norm keeps a weight as ``weight_g`` and ``weight_v``, or as ``parametrizations.weight.original0`` and
+``original1`` since torch 2; spectral norm keeps ``weight_orig``, ``weight_u`` and ``weight_v``. A part is matched with
+the same part of the same kind only, under either name: another kind's may have its name or its shape.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from fxprof.checkpoint.names import Path
+
+_NEW = "parametrizations"
+_OLD = re.compile(r"^(.+)_(g|v|u|orig|mask)$")
+# The suffixes that torch.nn.utils writes, and those that make a kind what it is.
+_KINDS = {
+    "weight norm": ({"g", "v"}, {"g", "v"}),
+    "spectral norm": ({"orig", "u"}, {"orig", "u", "v"}),
+    "pruning": ({"orig", "mask"}, {"orig", "mask"}),
+}
+_SAME = {"original0": "g", "original1": "v", "original": "orig", "0._u": "u", "0._v": "v"}
+
+
+class Part(NamedTuple):
+    """One part: of which tensor of which module, kept how, as what."""
+
+    owner: Path
+    tensor: str
+    kind: str
+    role: str
+
+    @property
+    def leaf(self) -> str:
+        """A name of its own among the module's tensors."""
+        return f"{self.tensor} {self.kind} {self.role}"
+
+
+def parts_of(paths: Iterable[Path]) -> dict[Path, Part]:
+    """The paths that are parts.
+
+    >>> found = parts_of([("fc", "weight_g"), ("fc", "weight_v"), ("fc", "bias")])
+    >>> [(".".join(path), part.kind, part.role) for path, part in found.items()]
+    [('fc.weight_g', 'weight norm', 'g'), ('fc.weight_v', 'weight norm', 'v')]
+    >>> new = ("fc", "parametrizations", "weight")
+    >>> [part.leaf for part in parts_of([(*new, "original0"), (*new, "original1")]).values()]
+    ['weight weight norm g', 'weight weight norm v']
+    >>> parts_of([("attn", "rel_v")])
+    {}
+    """
+    old: dict[tuple[Path, str], dict[str, Path]] = defaultdict(dict)
+    new: dict[tuple[Path, str], dict[str, Path]] = defaultdict(dict)
+    for path in paths:
+        if _NEW in path[:-2]:
+            cut = len(path) - 1 - path[::-1].index(_NEW)
+            rest = ".".join(path[cut + 2 :])
+            if rest:
+                new[path[:cut], path[cut + 1]][_SAME.get(rest, rest)] = path
+        elif match := _OLD.match(path[-1]):
+            old[path[:-1], match[1]][match[2]] = path
+    found: dict[Path, Part] = {}
+    for groups, is_new in ((old, False), (new, True)):
+        for (owner, tensor), roles in groups.items():
+            kind = _kind(set(roles), is_new)
+            if kind:
+                found.update({path: Part(owner, tensor, kind, role) for role, path in roles.items()})
+    return found
+
+
+def _kind(roles: set[str], is_new: bool) -> str:
+    for kind, (needed, known) in _KINDS.items():
+        if needed <= roles <= known:
+            return kind
+    return f"parametrization ({', '.join(sorted(roles))})" if is_new else ""
+
+
+def kept_otherwise(ours: Iterable[Path], theirs: Iterable[Path]) -> list[str]:
+    """One sentence for each way in which a tensor is kept otherwise in the checkpoint than in the model."""
+    sides = (_kept(ours), _kept(theirs))
+    seen: Counter[tuple[str, str]] = Counter()
+    example: dict[tuple[str, str], str] = {}
+    for name, kinds in ((name, (sides[0][name], sides[1][name])) for name in sides[1] if name in sides[0]):
+        if kinds[0] != kinds[1]:
+            seen[kinds] += 1
+            example.setdefault(kinds, name)
+    return [_sentence(*kinds, count, example[kinds]) for kinds, count in seen.items()]
+
+
+def _kept(paths: Iterable[Path]) -> Mapping[str, str]:
+    """How every tensor is kept: "" where it is as it is."""
+    paths = list(paths)
+    found = parts_of(paths)
+    kept = {".".join(path): "" for path in paths if path not in found}
+    return {**kept, **{".".join((*part.owner, part.tensor)): part.kind for part in found.values()}}
+
+
+def _sentence(ours: str, theirs: str, count: int, name: str) -> str:
+    which = f"{count:,} tensors, such as {name}," if count > 1 else name
+    verb = "are" if count > 1 else "is"
+    if not theirs:
+        return (
+            f"{which} {verb} under {ours} in the checkpoint: apply it to the model before loading, or save without it."
+        )
+    if not ours:
+        return f"{which} {verb} under {theirs} in the model and not in the checkpoint: load before it is applied."
+    return f"{which} {verb} under {ours} in the checkpoint and under {theirs} in the model."

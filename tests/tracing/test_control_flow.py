@@ -1,0 +1,91 @@
+"""Control flow that is an operator, and objects that say themselves what torch's functions do to them."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import fxprof
+from tests.tracing.made import module
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+LAYER = 2 * 8 * 8  # MACs of one on (2, 8)
+
+
+def operator(name: str) -> Any:
+    """One of torch's prototypes, where this torch has it."""
+    home = importlib.import_module("torch._higher_order_ops")
+    if not hasattr(home, name):
+        pytest.skip(f"this torch has no {name}")
+    return getattr(home, name)
+
+
+def branch(self: Any, x: Tensor) -> Any:
+    """One layer or two."""
+    return torch.cond(x.sum() > 0, lambda x: self.b(self.a(x)), lambda x: self.a(x), (x,))
+
+
+def loop(self: Any, x: Tensor) -> Any:
+    """Three times, by a counter that is known."""
+    start = torch.tensor(0)
+    return operator("while_loop")(lambda i, x: i < 3, lambda i, x: (i + 1, self.a(x)), (start, x))[1]
+
+
+def scanned(self: Any, x: Tensor) -> Any:
+    """A recurrent network over 5 steps."""
+
+    def step(state: Tensor, row: Tensor) -> Any:
+        state = torch.tanh(row @ self.w + state)
+        return state, state.clone()
+
+    return operator("scan")(step, torch.zeros(2, 8), x.expand(5, 2, 8), dim=0)[1]
+
+
+MODELS: dict[str, tuple[Callable[..., Any], int, tuple[int, ...]]] = {
+    "cond": (branch, 2 * LAYER, (2, 8)),
+    "while_loop": (loop, 3 * LAYER, (2, 8)),
+    "scan": (scanned, 5 * LAYER, (5, 2, 8)),
+}
+
+
+@pytest.mark.skipif(not hasattr(torch.compiler, "set_stance"), reason="torch compiles them, and cannot be told not to")
+@pytest.mark.parametrize("name", MODELS)
+def test_control_flow_is_followed(name: str) -> None:
+    """As Python's own: every step counts, and a branch on data is declared."""
+    forward, macs, shape = MODELS[name]
+    model = module(forward, a=nn.Linear(8, 8), b=nn.Linear(8, 8), w=nn.Parameter(torch.ones(8, 8)))
+
+    report = fxprof.analyze(model, (2, 8))
+
+    assert (report.macs, report.uncounted) == (macs, ())
+    assert [bound.what for bound in report.bounds] == (["a branch on data"] if name == "cond" else [])
+    assert {op.name: op.outputs[0].shape for op in report.ops}[report.outputs[0]] == shape
+
+
+class Measured:
+    """A tensor with a unit, that is none itself."""
+
+    def __init__(self, values: Tensor) -> None:
+        self.values = values
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Do it to the values."""
+        plain = [arg.values if isinstance(arg, Measured) else arg for arg in args]
+        return Measured(func(*plain, **(kwargs or {})))
+
+
+measured: Any = Measured
+
+
+def test_what_is_no_tensor_does_as_it_says() -> None:
+    """Its own ``__torch_function__`` is asked, and what that calls is recorded."""
+    model = module(lambda self, x: F.linear(measured(x), self.a.weight).values, a=nn.Linear(8, 8))
+
+    assert fxprof.analyze(model, (2, 8)).macs == LAYER

@@ -1,0 +1,170 @@
+"""Models that differentiate in their forward: torch.func, torch.autograd.functional, ``backward``, ``grad``."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+import fxprof
+from tests.tracing.made import module
+from tests.tracing.same import fingerprint, tensors
+
+func: Any = torch.func
+autograd: Any = torch.autograd.functional
+# TorchScript, which torch.func.jvp uses as well, announces its end.
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning", "ignore:.*torch.jit:FutureWarning")
+
+
+class Products(TorchDispatchMode):
+    """Counts MACs as FlopCounterMode does, which cannot follow modules through a gradient taken in a forward."""
+
+    macs = 0
+
+    def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run it, and count it if torch has a formula."""
+        result = op(*args, **(kwargs or {}))
+        if op.overloadpacket in flop_registry:
+            self.macs += flop_registry[op.overloadpacket](*args, **(kwargs or {}), out_val=result) // 2
+        return result
+
+
+def products(model: nn.Module, x: Tensor, training: bool) -> int:
+    """What torch multiplies, with real tensors."""
+    with Products() as counted:
+        results = [result for result in tensors(copy.deepcopy(model)(x)) if result.requires_grad]
+        if training and results:
+            torch.stack([result.sum() for result in results]).sum().backward()
+    return counted.macs
+
+
+def net() -> nn.Module:
+    """8 -> 4."""
+    return nn.Sequential(nn.Linear(8, 6), nn.Tanh(), nn.Linear(6, 4))
+
+
+def model(forward: Callable[[Any, Tensor], Any]) -> nn.Module:
+    """A model whose forward differentiates ``net``."""
+    return module(lambda self, x: forward(self.a, x), a=net())
+
+
+def per_sample(a: nn.Module, x: Tensor) -> Any:
+    """The gradient of each sample's loss by the weights, as in differential privacy."""
+
+    def loss(weights: dict[str, Tensor], row: Tensor) -> Tensor:
+        return func.functional_call(a, weights, (row[None],)).pow(2).sum()
+
+    held = {name: weight.detach() for name, weight in a.named_parameters()}
+    return torch.vmap(func.grad(loss), (None, 0))(held, x)
+
+
+def after_backward(a: nn.Module, x: Tensor) -> Tensor:
+    """As attacks do; the weights get a gradient as well."""
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        a(x).sum().backward()
+    assert x.grad is not None
+    return x.grad
+
+
+def one_hots(a: nn.Module, x: Tensor) -> Tensor:
+    """The rows of the Jacobian, in one call."""
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        return torch.autograd.grad(a(x).sum(0), x, torch.eye(4), is_grads_batched=True)[0]
+
+
+ONCE: dict[str, Callable[[Any, Tensor], Any]] = {
+    "grad": lambda a, x: func.grad(lambda y: a(y).pow(2).sum())(x),
+    "grad of every row": lambda a, x: torch.vmap(func.grad(lambda y: a(y).sum()))(x),
+    "grad by the weights": per_sample,
+    "vjp": lambda a, x: (lambda out, back: (out, back(torch.ones_like(out))[0]))(*func.vjp(a, x)),
+    "jvp": lambda a, x: func.jvp(a, (x,), (torch.ones_like(x),)),
+    "jacrev": lambda a, x: torch.vmap(func.jacrev(a))(x),
+    "jacfwd": lambda a, x: func.jacfwd(a)(x[0]),
+    "hessian": lambda a, x: func.hessian(lambda y: a(y).sum())(x[0]),
+    "Hutchinson": lambda a, x: (lambda e, back: (back(e)[0] * a(x).sum()).sum(-1))(
+        torch.randn_like(a(x)), func.vjp(a, x)[1]
+    ),
+    "autograd.jacobian": lambda a, x: autograd.jacobian(a, x[0]),
+    "autograd.jacobian at once": lambda a, x: autograd.jacobian(a, x[0], vectorize=True),
+    "autograd.vjp": lambda a, x: autograd.vjp(a, x[0], torch.ones(4)),
+    "autograd.jvp": lambda a, x: autograd.jvp(a, x[0], torch.ones(8)),
+    "backward": after_backward,
+    "batched": one_hots,
+}
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("name", ONCE)
+def test_a_gradient_in_forward_counts_what_torch_multiplies(name: str, training: bool) -> None:
+    """With the backward pass of training behind it; the model is as it was."""
+    made, x = model(ONCE[name]), torch.randn(3, 8)
+    before = fingerprint(made)
+
+    report = fxprof.analyze(made, (3, 8), training=training)
+
+    assert report.macs == products(made, x, training)
+    assert report.exact
+    assert report.params == sum(p.numel() for p in made.parameters())
+    assert fingerprint(made) == before
+
+
+@pytest.mark.parametrize("name", ["grad", "grad by the weights", "jacrev", "hessian"])
+def test_the_graph_computes_the_gradient(name: str) -> None:
+    """On the model's own weights."""
+    made, x = model(ONCE[name]), torch.randn(3, 8)
+
+    found = fxprof.trace(made, (3, 8))(x)
+
+    pairs = list(zip(tensors(found), tensors(made(x)), strict=True))
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in pairs)
+
+
+def test_analyses_before_do_not_change_one_of_batched_weights() -> None:
+    """An ensemble's layers look like others met before, but torch.vmap has wrapped their weights."""
+    layers = nn.ModuleList(net() for _ in range(3))
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        held, buffers = func.stack_module_state(list(self.layers))
+        call = lambda weights, names, x: func.functional_call(self.layers[0], (weights, names), (x,))  # noqa: E731
+        return torch.vmap(call, (0, 0, None))(held, buffers, x)
+
+    fxprof.analyze(net(), (3, 8))
+
+    assert fxprof.analyze(module(forward, layers=layers), (3, 8)).macs == 3 * 3 * (8 * 6 + 6 * 4)
+
+
+def force(a: nn.Module, x: Tensor) -> Tensor:
+    """The gradient of an energy by positions, to be trained."""
+    x = x.detach().requires_grad_()
+    return torch.autograd.grad(a(x).sum(), x, create_graph=True)[0]
+
+
+def test_a_gradient_is_trained_by_two_products_for_each_of_its_own() -> None:
+    """One for the gradient that came in, one for the weight: torch leaves out that of the ones at the end only."""
+    once = 3 * (8 * 6 + 6 * 4)  # and the gradient by x is as much again
+
+    assert fxprof.analyze(model(force), (3, 8)).macs == 2 * once
+    assert fxprof.analyze(model(force), (3, 8), training=True).macs >= products(model(force), torch.randn(3, 8), True)
+    assert fxprof.analyze(model(force), (3, 8), training=True).macs <= 2 * once + 2 * once + 2 * once
+
+
+def test_a_gradient_without_a_graph_of_its_own_is_not_trained() -> None:
+    """Nothing flows through it."""
+    plain = model(lambda a, x: torch.autograd.grad(a(x).sum(), a[0].weight)[0])
+
+    assert fxprof.analyze(plain, (3, 8), training=True).macs == products(plain, torch.randn(3, 8), True)
+
+
+def test_a_scripted_layer_is_trained() -> None:
+    """TorchScript detaches what it differentiates by itself."""
+    made = nn.Sequential(torch.jit.script(nn.Sequential(nn.Linear(8, 8), nn.ReLU())), nn.Linear(8, 4))
+
+    assert fxprof.analyze(made, (3, 8), training=True).macs == 2 * 3 * 64 + 3 * 3 * 32
