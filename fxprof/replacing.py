@@ -25,11 +25,11 @@ def replace(path: Path, write: Callable[[Path], Any]) -> None:
         os.close(handle)
         beside = Path(name)
         write(beside)
+        _sync(beside, os.O_RDWR)  # some systems bring to the disk only what may be written to
         beside.chmod(mode)
-        _sync(beside)
         beside.replace(target)
         with suppress(OSError):  # some systems cannot open a folder
-            _sync(target.parent)
+            _sync(target.parent, os.O_RDONLY)
     finally:
         if beside is not None:
             beside.unlink(missing_ok=True)
@@ -45,8 +45,8 @@ def _mode(target: Path) -> int:
         return 0o666 & ~mask
 
 
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+def _sync(path: Path, access: int) -> None:
+    handle = os.open(path, access)
     try:
         os.fsync(handle)
     finally:

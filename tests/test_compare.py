@@ -39,6 +39,16 @@ def pair(before: Report, after: Report) -> Comparison:
     return Comparison(("before", "after"), (before, after))
 
 
+def test_versions_of_fxprof_that_differ_are_told() -> None:
+    """A baseline that another version counted may differ for that alone."""
+    before, after = (replace(hand_made(), versions={"fxprof": version}) for version in ("0.1.0", "0.2.0"))
+    said = "Counted by several versions of fxprof (before by 0.1.0, after by 0.2.0)"
+    for form in (view.render, view.to_markdown, compare_page):
+        assert said in form(pair(before, after))
+        assert said not in form(pair(after, after))
+        assert said not in form(pair(replace(before, versions={}), after))
+
+
 @settings(max_examples=40)
 @given(st.lists(reports(), min_size=2, max_size=3), st.integers(0, 4))
 def test_parts_add_up_to_the_totals(some: list[Report], depth: int) -> None:

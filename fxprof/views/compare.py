@@ -14,7 +14,7 @@ from fxprof.views import markdown, notes
 from fxprof.views.frame import csv_text
 from fxprof.views.grid import BOLD, DIM, GREEN, RED, YELLOW, paint, prose, table
 from fxprof.views.listing import Column, inputs
-from fxprof.views.text import safe
+from fxprof.views.text import listed, safe
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +141,14 @@ def headers(compared: Comparison) -> Iterator[tuple[str, str]]:
 
 
 def certainty(compared: Comparison) -> list[str]:
-    """What keeps the numbers of each report from being exact."""
-    reports = zip(compared.labels, compared.reports)
-    return [f"{safe(label)}: {line}" for label, report in reports for line in notes.inexact(report)]
+    """What keeps the numbers of each report from being exact, or all of them from being compared."""
+    reports = list(zip(compared.labels, compared.reports))
+    lines = [f"{safe(label)}: {line}" for label, report in reports for line in notes.inexact(report)]
+    versions = {label: report.versions["fxprof"] for label, report in reports if "fxprof" in report.versions}
+    if len(set(versions.values())) > 1:
+        made = listed((f"{label} by {version}" for label, version in versions.items()), 8)
+        lines.append(f"Counted by several versions of fxprof ({made}): a part of the difference may be theirs.")
+    return lines
 
 
 LEGEND = "Modules are matched by path; (own) is what a module runs and holds itself, the modules below it left out."
