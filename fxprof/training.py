@@ -119,10 +119,14 @@ def _differentiable(meta: Any) -> bool:
 
 
 def backward_cost(node: Node, cost: Cost, needing: Set[Node], shapes: Callable[[Any], Any]) -> Cost:
-    """What the backward of one call adds to its ``cost``; ``shapes`` turns arguments into shapes."""
+    """What the backward of one call adds to its ``cost``; ``shapes`` turns arguments into shapes.
+
+    That of ``torch.autograd.grad`` is counted as two products for each of its own, one per factor: the gradient that
+    came in and an operand of the forward. It is too much where a factor needs no gradient, as the first weight's input.
+    """
     if node not in needing:
         return Cost()
-    if is_grad_call(node):  # its products have two factors: the gradient that came in, and an operand of the forward
+    if is_grad_call(node):
         return cost * 2
     args, kwargs = shapes(node.args), shapes(node.kwargs)
     flags = _flags(node.args, needing), _flags(node.kwargs, needing)

@@ -196,7 +196,8 @@ def _failed(tracer: Tracer, err: Exception) -> TraceError:
     frame = tracer.modules.failed_in
     kind = (type(tracer._model) if frame is None or frame.kind is None else frame.kind).__name__
     place = f"{frame.path} ({kind})" if frame and frame.path else kind
-    said = f"{type(err).__name__}: {_first_lines(str(err))}{_line_of(err)}"
+    text = _first_lines(str(err))
+    said = f"{type(err).__name__}{': ' if text else ''}{text}{_line_of(err)}"
     advice = ""
     if "NestedTensor" in said or "NestedInt" in said or _passes(err, torch.nested.__path__[0] + "/"):
         advice = "; nested tensors cannot be traced, because their rows have shapes of their own: pad them"

@@ -147,6 +147,10 @@ class Unmade(nn.Module):
         pass
 
 
+def _refuses(self: nn.Module, x: Tensor) -> Tensor:
+    raise AssertionError
+
+
 def circle() -> nn.Module:
     """A module that holds itself, by way of another."""
     model = nn.Sequential(nn.Identity())
@@ -168,6 +172,7 @@ BAD = {
     "too few": (nn.Bilinear(3, 4, 5), ((2, 3),), "missing a required argument: 'input2', got 1 input"),
     "wrong size": (nn.Sequential(nn.Linear(3, 4), nn.Linear(5, 6)), ((2, 3),), r"1 \(Linear\) raised RuntimeError"),
     "negative": (nn.Linear(3, 4), ((-1, 3),), r"sizes >= 0, got \(-1, 3\)"),
+    "no words": (module(_refuses), ((2, 3),), r"raised AssertionError \(at "),
 }
 
 
