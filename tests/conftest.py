@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,10 @@ from tests.strategies import hand_made
 # Timings on a shared machine say nothing about a law.
 settings.register_profile("fxprof", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("fxprof")
+
+# A job that a script runs in the background ignores Ctrl-C, and so would all that the tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 GOLDEN = Path(__file__).parent / "golden"
 
