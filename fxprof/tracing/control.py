@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 from fxprof.ops import op_of
 
@@ -22,7 +23,8 @@ def _while_loop(condition: Any, body: Any, carried: Any, more: Any = (), **_: An
 
 
 def _map(body: Any, rows: Any, more: Any = (), **_: Any) -> Any:
-    return _stacked([body(*(x[i] for x in rows), *more) for i in range(rows[0].shape[0])])
+    made = [body(*(x[i] for x in rows), *more) for i in range(rows[0].shape[0])]
+    return tree_map(lambda *each: torch.stack(each), *made)  # in whatever nesting the body returns
 
 
 def _scan(body: Any, carried: Any, rows: Any, more: Any = (), **_: Any) -> Any:

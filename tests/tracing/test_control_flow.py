@@ -47,10 +47,22 @@ def scanned(self: Any, x: Tensor) -> Any:
     return operator("scan")(step, torch.zeros(2, 8), x.expand(5, 2, 8), dim=0)[1]
 
 
+def mapped(self: Any, x: Tensor) -> Any:
+    """A layer for each of 5, which returns one tensor."""
+    return operator("map")(self.a, x.expand(5, 2, 8))
+
+
+def mapped_nested(self: Any, x: Tensor) -> Any:
+    """Two layers for each of 5, in a dict with a list."""
+    return operator("map")(lambda row: {"a": self.a(row), "b": [self.b(row)[0]]}, x.expand(5, 2, 8))["b"][0]
+
+
 MODELS: dict[str, tuple[Callable[..., Any], int, tuple[int, ...]]] = {
     "cond": (branch, 2 * LAYER, (2, 8)),
     "while_loop": (loop, 3 * LAYER, (2, 8)),
     "scan": (scanned, 5 * LAYER, (5, 2, 8)),
+    "map": (mapped, 5 * LAYER, (5, 2, 8)),
+    "map, nested": (mapped_nested, 10 * LAYER, (5, 8)),
 }
 
 
