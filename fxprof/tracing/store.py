@@ -101,9 +101,7 @@ class Store:
             self._nodes.hidden(transformed=True)
         if name is not None and (layout := layout_of(tensor)) is not None and _is_weight(tensor, layout):
             node = self._nodes.attribute(name, tensor, layout.metadata)
-            value = self._values[id(tensor)] = Value(
-                tensor, None, node, None, (), None, layout
-            )  # the model keeps it alive
+            value = self._values[id(tensor)] = Value(tensor, None, node, None, (), None, layout)
             value.twinned = self._twinned
             return value
         if name is None and tensor.is_meta:
