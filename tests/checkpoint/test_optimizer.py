@@ -44,6 +44,18 @@ def trained(make: Callable[[Any], Optimizer], model: Any = None) -> tuple[Any, O
     return model, optimizer
 
 
+def gone_on(model: nn.Module, optimizer: Optimizer, make: Callable[[Any], Optimizer]) -> Optimizer:
+    """Train, save, load into another model, and train both to equal weights; the other's optimizer."""
+    train(model, optimizer, 2)
+    again = made(type(model))
+    resumed = make(again)
+    load(again, {"model": model.state_dict(), "optimizer": optimizer.state_dict()}, optimizer=resumed)
+    train(model, optimizer, 2)
+    train(again, resumed, 2)
+    assert same(again, model)
+    return resumed
+
+
 def state_of(optimizer: Optimizer, parameter: Tensor) -> dict[str, Any]:
     """The tensors an optimizer keeps for a parameter."""
     return dict(optimizer.state.get(parameter, {}))
@@ -169,14 +181,7 @@ def test_groups_in_another_order() -> None:
     model = made(Net, seed=1)
     optimizer = make(model)
     optimizer.param_groups[1]["weight_decay"] = 0.0
-    train(model, optimizer, 2)
-    again = made(Net)
-    resumed = make(again)
-    load(again, {"model": model.state_dict(), "optimizer": optimizer.state_dict()}, optimizer=resumed)
-    train(model, optimizer, 2)
-    train(again, resumed, 2)
-    assert same(again, model)
-    assert resumed.param_groups[1]["weight_decay"] == 0.0
+    assert gone_on(model, optimizer, make).param_groups[1]["weight_decay"] == 0.0
 
 
 class Alike(nn.Module):
@@ -198,14 +203,7 @@ def test_parameters_in_an_order_of_the_users(kind: str) -> None:
         return OPTIMIZERS[kind]([p for part in ("c", "a", "b") for p in model.get_submodule(part).parameters()])
 
     model = made(Alike, seed=1)
-    optimizer = make(model)
-    train(model, optimizer, 2)
-    again = made(Alike)
-    resumed = make(again)
-    load(again, {"model": model.state_dict(), "optimizer": optimizer.state_dict()}, optimizer=resumed)
-    train(model, optimizer, 2)
-    train(again, resumed, 2)
-    assert same(again, model)
+    gone_on(model, make(model), make)
 
 
 def test_named_groups_that_changed_places() -> None:
