@@ -290,6 +290,32 @@ def test_l16_dtypes_and_mapping(source: Any, tmp_path: Path) -> None:
         file.unlink()
 
 
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+@pytest.mark.parametrize("trust", [False, True], ids=["state_dict", "whole model"])
+def test_l16_a_gpu_that_is_not_here(
+    source: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zipped: bool, trust: bool
+) -> None:
+    """A file whose tensors lay on a GPU that no machine has load onto the CPU, its optimizer's state too."""
+    optimizer = torch.optim.AdamW(source.parameters())
+    source(torch.ones(2, 3, 8, 8)).sum().backward()
+    optimizer.step()
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.serialization, "location_tag", lambda storage: "cuda:99")
+        saved_model = source if trust else source.state_dict()
+        content = {"state_dict": saved_model, "optimizer": optimizer.state_dict()}
+        torch.save(content, tmp_path / "gpu.pth", _use_new_zipfile_serialization=zipped)
+    with pytest.raises(RuntimeError, match="CUDA"):
+        torch.load(tmp_path / "gpu.pth", weights_only=False)  # what the location does where nobody minds it
+    model = made(Net)
+    resumed = torch.optim.AdamW(model.parameters())
+    load(model, tmp_path / "gpu.pth", optimizer=resumed, trust=trust)
+    assert same(model, source)
+    states = resumed.state_dict()["state"], optimizer.state_dict()["state"]
+    assert states[0].keys() == states[1].keys() != set()
+    for here, there in zip(states[0].values(), states[1].values()):
+        assert all(torch.equal(here[name], there[name]) for name in there)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_l16_devices(source: Any, tmp_path: Path) -> None:
     """Saved on a GPU and loaded on the CPU, and the other way round."""
