@@ -84,6 +84,43 @@ def projections() -> dict[str, nn.Module]:
     return {name: nn.Linear(16, 16, bias=False) for name in "qkvo"}
 
 
+def with_mask(mask: Callable[[Any, Tensor], Tensor]) -> Case:
+    """Fused attention of a linear layer's output to itself, with a mask made of the model and that output."""
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        heads = self.a(x).unflatten(-1, (4, 4)).transpose(1, 2)
+        return F.scaled_dot_product_attention(heads, heads, heads, attn_mask=mask(self, heads))
+
+    bias, fixed = torch.ones(4, 10, 10), nn.Parameter(torch.ones(10, 10), requires_grad=False)
+    return lambda: Function(forward, a=nn.Linear(16, 16), bias=nn.Parameter(bias), fixed=fixed), (2, 10, 16)
+
+
+def with_heads(split: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]], **options: Any) -> Case:
+    """Fused attention of what ``split`` makes of a linear layer's output."""
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        return F.scaled_dot_product_attention(*split(self.a(x)), **options)
+
+    return lambda: Function(forward, a=nn.Linear(16, 16)), (2, 12, 16)
+
+
+def columns(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Heads whose channels are rows, as after a convolution."""
+    heads = x.transpose(1, 2).contiguous().unflatten(1, (4, 4)).transpose(-2, -1)
+    return heads, heads, heads
+
+
+def wide_values(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Heads of 4, and values of 8."""
+    heads = x.unflatten(-1, (4, 4)).transpose(1, 2)
+    return heads, heads, torch.cat([heads, heads], -1)
+
+
+def methods(self: Any, x: Tensor) -> Tensor:
+    """Sums and products by methods."""
+    return x.add(self.a(x)).mul(x).matmul(x.transpose(-2, -1)).add(1).mul(0.5)
+
+
 def cells(self: Any, x: Tensor) -> Tensor:
     """An LSTM cell in a loop."""
     h = c = torch.zeros(x.shape[0], 16, device=x.device)
@@ -110,7 +147,7 @@ def masked(self: Any, x: Tensor) -> Tensor:
 def shortcut(self: Any, x: Tensor) -> Tensor:
     """Every spelling of an addition and a product."""
     y = torch.add(x, self.a(x)) + x
-    y = torch.mul(y, x) * y
+    y = torch.mul(y, x) * y + sum([x, y])
     return (y + x).relu() + torch.matmul(y, y.transpose(-2, -1)) @ y
 
 
@@ -231,6 +268,23 @@ CASES: dict[str, Case] = {
     "encoder layer": (lambda: nn.Sequential(nn.TransformerEncoderLayer(16, 4, 64, batch_first=True)), (2, 10, 16)),
     "attention by hand": (lambda: Function(by_hand, **projections()), (2, 10, 16)),
     "fused attention": (lambda: Function(fused, **projections()), (2, 10, 16)),
+    "attention with a learned bias": with_mask(lambda self, x: self.bias[None]),
+    "attention with a bias of its weights": with_mask(lambda self, x: x @ x.transpose(-2, -1)),
+    "attention with a fixed bias": with_mask(lambda self, x: self.fixed),
+    "attention with a mask of its weights": with_mask(lambda self, x: x @ x.transpose(-2, -1) > 0),
+    "attention with a bias cut off": with_mask(lambda self, x: (x @ x.transpose(-2, -1)).detach()),
+    "attention with a mask of 3 dimensions": with_mask(lambda self, x: self.fixed.expand(4, 10, 10)),
+    "attention of columns": with_heads(columns),
+    "attention to wide values": with_heads(wide_values),
+    "attention without heads": with_heads(lambda x: (x, x, x)),
+    "attention without heads, with a mask": (
+        lambda: Function(
+            lambda self, x: F.scaled_dot_product_attention(x, x, self.a(x), x.new_zeros(2, 12, 12)), a=nn.Linear(16, 16)
+        ),
+        (2, 12, 16),
+    ),
+    "attention in windows": with_heads(lambda x: (x.unflatten(1, (3, 4)).unflatten(-1, (4, 4)).transpose(2, 3),) * 3),
+    "attention with dropout": with_heads(lambda x: (x.unflatten(-1, (4, 4)).transpose(1, 2),) * 3, dropout_p=0.1),
     "broadcast": (
         lambda: Function(lambda self, x: torch.matmul(self.w, x), w=nn.Parameter(torch.ones(5, 6))),
         (2, 6, 7),
@@ -239,6 +293,7 @@ CASES: dict[str, Case] = {
         lambda: Function(lambda self, x: torch.einsum("bid,bjd->bij", self.a(x), x), a=nn.Linear(16, 16)),
         (2, 10, 16),
     ),
+    "methods": (lambda: Function(methods, a=nn.Linear(16, 16)), (2, 10, 16)),
     "spellings": (lambda: Function(shortcut, a=nn.Linear(16, 16)), (2, 10, 16)),
     "lstm": (lambda: Function(lambda self, x: self.a(x)[0], a=nn.LSTM(8, 16, batch_first=True)), (2, 10, 8)),
     "lstm of two": (

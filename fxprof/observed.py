@@ -33,10 +33,13 @@ ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "multi_head_attention_forward": (
         "query", "key", "value", "attn_mask", "num_heads", "average_attn_weights",
     ),
+    "scaled_dot_product_attention": ("query", "key", "value", "attn_mask", "dropout_p"),
     **dict.fromkeys(["gru", "rnn_tanh", "rnn_relu"], ("batch_first",)),
 }  # fmt: skip
 # These run another kernel where their first input is strided.
 STRIDED = ("linear", "multi_head_attention_forward")
+# This one, where the elements of a row of its inputs are not side by side.
+_UNIT_STRIDE = "scaled_dot_product_attention"
 
 
 def calls(made: Sequence[ModuleCall], nodes: Iterable[Node]) -> Iterator[CallProfile]:
@@ -119,6 +122,8 @@ def arguments(node: Node, op: str, args: Any, kwargs: Any) -> Attributes:
     strided: Attributes = ()
     if op in STRIDED and not _contiguous(node.args[0] if node.args else node.kwargs.get("input")):
         strided = (("contiguous", False),)
+    if op == _UNIT_STRIDE and not all(_rows_are_dense(arg) for arg in (*node.args, *node.kwargs.values())[:3]):
+        strided = (("unit_stride", False),)
     if op not in ARGUMENTS:
         return strided
     given = binding.given(ARGUMENTS[op], node.target, args, kwargs)
@@ -135,6 +140,11 @@ def _contiguous(argument: Any) -> bool:
             return 0 in meta.shape
         step *= size
     return True
+
+
+def _rows_are_dense(argument: Any) -> bool:
+    meta = argument.tensor_meta if isinstance(argument, Node) else None
+    return not isinstance(meta, TensorMetadata) or not meta.stride or meta.stride[-1] == 1
 
 
 def _plain(value: Any) -> Any:

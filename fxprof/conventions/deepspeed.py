@@ -173,7 +173,7 @@ DEEPSPEED = Convention(
         "the bias of linear layers",
     ),
     limits=(
-        "x.add(y) is taken for x + y, which a trace cannot tell apart: the tool counts the first only",
+        "in a function that calls sum, too, x.add(y) is taken for x + y: the tool counts the first only",
         "a convolution with padding='same' and an even kernel has the size it has: the tool takes it to be smaller",
     ),
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from math import prod
 
+from fxprof.conventions.fused import is_fused, learned_from
 from fxprof.conventions.fvcore import attention_macs, returns_weights
 from fxprof.conventions.operators import Extra, exact, items
 from fxprof.conventions.parts import (
@@ -84,7 +85,12 @@ TABLE: Mapping[str, Extra] = {
 
 
 def _items(report: Report) -> Iterator[Item]:
-    return items(report, TABLE)
+    learned = learned_from(report)
+
+    def fused(op: OpProfile) -> Mapping[str, int]:
+        return {ATTENTION_MISSED: -op.macs} if is_fused(op, learned) else {}
+
+    return items(report, {**TABLE, "scaled_dot_product_attention": fused})
 
 
 PTFLOPS = Convention(
@@ -95,7 +101,8 @@ PTFLOPS = Convention(
     items=_items,
     params=lambda report: [("", report.trainable_params)],
     misses=(
-        "scaled_dot_product_attention, nn.LSTM, baddbmm and matrix-vector products, kernels without a formula",
+        "scaled_dot_product_attention where the fused kernel runs, nn.LSTM",
+        "baddbmm and matrix-vector products, kernels without a formula",
         "norms, activations, pools and elementwise ops",
         "frozen parameters",
     ),

@@ -64,4 +64,5 @@ TORCHINFO = Convention(
         "whatever runs outside a module without children, and whatever has no parameters: attention, matrix products",
         "positions of a layer's output beyond its first dimension, unless it is a convolution",
     ),
+    limits=("modules with children that several parents share: the tool counts their parameters once more",),
 )

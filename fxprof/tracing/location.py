@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import sys
 from collections.abc import Callable
 from types import CodeType, FrameType
@@ -13,11 +14,14 @@ _TORCH = torch.__path__[0] + "/"
 _FXPROF = __file__.rpartition("/")[0] + "/"
 # Code that torch runs to find the shape of a result.
 _KERNELS = tuple(_TORCH + part for part in ("_meta_registrations", "_refs/", "_prims", "_decomp/", "_library/"))
+# Functions that use an operator on what they are given: a call of one is not told from the call of a method beside it.
+_OPERATING = frozenset(["sum", "reduce", "accumulate", "operator"])
 _AUTOGRAD = "torch.autograd.functional"
 _LIMIT = 1 << 14  # code objects kept; models whose code is generated must not fill the memory
 # By identity, because code is hashed by all of its contents; it is kept, so that no other can take its place. With it
-# are whose it is and, by instruction, the lines asked for: Python counts through the code's table for each.
-_Known = tuple[str, CodeType, dict[int, tuple[str, int]]]
+# are whose it is and, by instruction, the lines asked for (Python counts through the code's table for each) and whether
+# it is a call (Python copies the code for each look).
+_Known = tuple[str, CodeType, dict[int, tuple[str, int]], dict[int, bool]]
 _kinds: dict[int, _Known] = {}
 
 
@@ -38,7 +42,7 @@ def _known(code: CodeType) -> _Known:
             kind = "library" if name.startswith((_TORCH, _FXPROF, "<frozen")) else "user"
         if len(_kinds) >= _LIMIT:
             _kinds.clear()
-        known = _kinds[id(code)] = (kind, code, {})
+        known = _kinds[id(code)] = (kind, code, {}, {})
     return known
 
 
@@ -77,6 +81,16 @@ def source_of(frame: FrameType | None) -> tuple[str, int]:
     if line is None:
         line = lines[at] = (frame.f_code.co_filename, frame.f_lineno)
     return line
+
+
+def calls_method(frame: FrameType, name: str) -> bool:
+    """Whether a frame is in the middle of ``x.name(...)``, rather than of an operator."""
+    calls, at = _known(frame.f_code)[3], frame.f_lasti
+    is_call = calls.get(at)
+    if is_call is None:
+        is_call = calls[at] = dis.opname[frame.f_code.co_code[at]].startswith("CALL")
+    used = frame.f_code.co_names
+    return is_call and name in used and _OPERATING.isdisjoint(used)
 
 
 def run_forward(model: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

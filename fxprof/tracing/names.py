@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
 
 # Attributes, and functions, that tell something about a tensor and compute nothing.
 ATTRIBUTES = frozenset(
@@ -40,19 +41,21 @@ CHECKS = frozenset("""_assert _assert_async _assert_tensor_metadata _functional_
 # torch asks these before taking a fused path; the answer must not depend on which kernel would run.
 FUSED_PATH_QUESTIONS = frozenset(["_nested_tensor_from_mask_left_aligned"])
 
-# Methods that read better as operators, with their number of arguments.
+# Methods that only an operator calls, with their number of arguments.
 OPERATORS: dict[tuple[str, int], Callable[..., Any]] = {
-    ("neg", 1): operator.neg, ("__neg__", 1): operator.neg, ("__invert__", 1): operator.invert,
+    ("__invert__", 1): operator.invert,
     ("__setitem__", 3): operator.setitem, ("__getitem__", 2): operator.getitem,
-    ("add", 2): operator.add, ("sub", 2): operator.sub, ("mul", 2): operator.mul, ("div", 2): operator.truediv,
-    ("true_divide", 2): operator.truediv, ("floor_divide", 2): operator.floordiv, ("remainder", 2): operator.mod,
-    ("__floordiv__", 2): operator.floordiv, ("__mod__", 2): operator.mod, ("pow", 2): operator.pow,
-    ("__pow__", 2): operator.pow,
-    ("matmul", 2): operator.matmul, ("__matmul__", 2): operator.matmul,
-    ("gt", 2): operator.gt, ("lt", 2): operator.lt, ("ge", 2): operator.ge, ("le", 2): operator.le,
-    ("eq", 2): operator.eq, ("__eq__", 2): operator.eq, ("ne", 2): operator.ne, ("__ne__", 2): operator.ne,
+    ("__floordiv__", 2): operator.floordiv, ("__eq__", 2): operator.eq, ("__ne__", 2): operator.ne,
     ("__and__", 2): operator.and_, ("__or__", 2): operator.or_, ("__xor__", 2): operator.xor,
     ("__lshift__", 2): operator.lshift, ("__rshift__", 2): operator.rshift,
+}  # fmt: skip
+# Methods that operators call too: torch tells of ``x + y`` as of ``x.add(y)``.
+SYMBOLS: dict[Any, Callable[..., Any]] = {
+    Tensor.neg: operator.neg, Tensor.add: operator.add, Tensor.sub: operator.sub, Tensor.mul: operator.mul,
+    Tensor.div: operator.truediv, Tensor.true_divide: operator.truediv, Tensor.floor_divide: operator.floordiv,
+    Tensor.remainder: operator.mod, Tensor.pow: operator.pow, Tensor.__pow__: operator.pow,
+    Tensor.matmul: operator.matmul, Tensor.gt: operator.gt, Tensor.lt: operator.lt, Tensor.ge: operator.ge,
+    Tensor.le: operator.le, Tensor.eq: operator.eq, Tensor.ne: operator.ne,
 }  # fmt: skip
 REFLECTED: dict[str, Callable[..., Any]] = {
     "__rsub__": operator.sub, "__rpow__": operator.pow, "__rdiv__": operator.truediv, "__rtruediv__": operator.truediv,

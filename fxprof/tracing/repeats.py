@@ -31,8 +31,8 @@ _PLAIN = frozenset(
 )
 # Functions that may take control data beside abstract tensors and do not look at it.
 _MIXED = frozenset(
-    """__getitem__ add sub mul div __add__ __radd__ __sub__ __rsub__ __mul__ __rmul__ __truediv__ masked_fill where
-    index_select matmul linear scaled_dot_product_attention embedding lstm gru rnn_tanh rnn_relu""".split()
+    """__getitem__ add sub mul div __add__ __radd__ __sub__ __rsub__ __mul__ __rmul__ __truediv__ truediv masked_fill
+    where index_select matmul linear scaled_dot_product_attention embedding lstm gru rnn_tanh rnn_relu""".split()
 )
 _CHANCE = DRAWING.union(CHOOSING)
 _SEQUENCES = frozenset([tuple, list, torch.Size])

@@ -7,6 +7,7 @@ dispatcher without a torch function (TorchScript, C++ code, torch.vmap) is recor
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from types import MethodWrapperType
@@ -29,7 +30,7 @@ from fxprof.tracing.gradients import backward
 from fxprof.tracing.graph import Node
 from fxprof.tracing.inventory import Inventory
 from fxprof.tracing.leaves import Leaves
-from fxprof.tracing.location import in_autograd, run_forward, user_frame
+from fxprof.tracing.location import calls_method, in_autograd, run_forward, user_frame
 from fxprof.tracing.modules import ModuleStack, run_module
 from fxprof.tracing.nodes import Nodes, describe
 from fxprof.tracing.opaque import Functions, is_opaque, opaque_name, written_arguments
@@ -97,9 +98,13 @@ class Tracer(TorchFunctionMode):
             if not self._see_dispatch:
                 self.nodes.hidden(transformed=True)
             return func(*args, **kwargs)
+        name = opaque_name(func) or func.__name__.partition(".")[0]
+        symbol = names.SYMBOLS.get(func)
+        if symbol is not None and not kwargs and not calls_method(sys._getframe(1), name):
+            func = symbol
         self._busy = True
         try:
-            return self._call(func, opaque_name(func) or func.__name__.partition(".")[0], args, kwargs)
+            return self._call(func, name, args, kwargs)
         finally:
             self._busy = False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections import OrderedDict
 from typing import Any, NamedTuple
 
@@ -34,6 +35,46 @@ def test_the_code_reads_like_python() -> None:
     assert "add = linear + 1" in code
     assert "torch.nn.functional.relu(add" in code
     assert ".view(-1)" in code
+
+
+class Spelled(nn.Module):
+    """Every operator beside the method that torch tells of it by."""
+
+    def forward(self, x: Tensor, y: Tensor) -> Any:
+        by_operator = x + y, x - y, x * y, x / y, x // y, x % y, x**y, x @ y, -x, x > y, x < y, x >= y, x <= y, x != y
+        by_method = x.add(y), x.sub(y), x.mul(y), x.div(y), x.floor_divide(y), x.remainder(y), x.pow(y), x.matmul(y)
+        compared = x.gt(y), x.lt(y), x.ge(y), x.le(y), x.ne(y), x == y, x.eq(y)
+        return (
+            by_operator,
+            by_method,
+            compared,
+            x.neg(),
+            2 - x,
+            2 * x,
+            x + 2,
+            x.add(2),
+            torch.add(x, y),
+            x.add(y, alpha=2),
+        )
+
+
+class Summing(nn.Module):
+    """Operators that Python's own functions use."""
+
+    def forward(self, x: Tensor, y: Tensor) -> Any:
+        return sum([x, y, x]) * operator.mul(x, y)
+
+
+@pytest.mark.parametrize("model", [Spelled(), Summing()], ids=["operators", "sum"])
+def test_operators_and_methods_are_told_apart(model: nn.Module) -> None:
+    """As torch.fx does, whose proxies see the one and the other."""
+    theirs = torch.fx.symbolic_trace(model).graph
+
+    for _ in range(2):  # once found, once remembered
+        ours = fxprof.trace(model, (3, 3), (3, 3)).graph
+        assert [(n.op, n.target) for n in ours.nodes] == [(n.op, n.target) for n in theirs.nodes]
+    x, y = torch.rand(3, 3) + 1, torch.rand(3, 3) + 1
+    assert_same(model, fxprof.trace(model, (3, 3), (3, 3)), x, y)
 
 
 def test_nodes_carry_shapes_modules_and_sources() -> None:

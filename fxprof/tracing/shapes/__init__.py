@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from fxprof.tracing.names import SYMBOLS
 from fxprof.tracing.shapes import elementwise, layers, moving, pooling, products, recurrent, special
 from fxprof.tracing.shapes.signature import fitting
 
@@ -18,5 +19,6 @@ _FAMILIES = (elementwise, layers, moving, pooling, products, recurrent, special)
 SHAPES: dict[Any, Callable[..., Any]] = {
     function: fitting(form) for family in _FAMILIES for function, form in family.SHAPES.items()
 }
+SHAPES.update({symbol: SHAPES[method] for method, symbol in SYMBOLS.items() if method in SHAPES})
 VIEWS = moving.VIEWS
 FORMS: dict[Any, Callable[..., Any]] = {**SHAPES, **VIEWS}
