@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import inspect
 import io
 import sys
 import types
@@ -68,8 +69,7 @@ def _ptflops(model: nn.Module, x: Tensor) -> Answer:
 
 def _first_argument(model: nn.Module) -> str:
     """Its constructor takes keywords, or else makes a batch of 1."""
-    names: tuple[str, ...] = type(model).forward.__code__.co_varnames
-    return names[1]
+    return next(iter(inspect.signature(model.forward).parameters))
 
 
 def _torchinfo(model: nn.Module, x: Tensor) -> Answer:
