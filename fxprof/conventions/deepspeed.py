@@ -174,6 +174,8 @@ DEEPSPEED = Convention(
     ),
     limits=(
         "in a function that calls sum, too, x.add(y) is taken for x + y: the tool counts the first only",
+        "a function that a module keeps from when it was made, as transformers' GELUActivation does, is taken for one "
+        "of torch.nn.functional: the tool replaces it there and does not see the call",
         "a convolution with padding='same' and an even kernel has the size it has: the tool takes it to be smaller",
     ),
 )
