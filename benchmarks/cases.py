@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -224,6 +225,15 @@ CASES: dict[str, Case] = {
             b=nn.Parameter(torch.ones(8)),
         ),
         (3, 10),
+    ),
+    "kept function": (
+        lambda: Function(
+            lambda self, x: F.relu(self.last(self.act(self.a(x)))),
+            a=nn.Linear(8, 8),
+            act=F.gelu,
+            last=partial(F.silu, inplace=True),
+        ),
+        (3, 8),
     ),
     "own parameter": (
         lambda: Function(

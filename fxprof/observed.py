@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import BuiltinFunctionType, FunctionType
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 from torch.fx.passes.shape_prop import TensorMetadata
@@ -21,6 +21,8 @@ HYPERPARAMETERS = (
     "num_layers", "bidirectional", "batch_first", "bias",
 )  # fmt: skip
 _INTEGER = frozenset([int])
+_FUNCTIONS = frozenset([FunctionType, BuiltinFunctionType, partial])
+_STANDARD = frozenset(vars(nn.Module()))  # the attributes of every module
 _SINGLE = frozenset([bool, int, float, str, type(None)])
 # Arguments that some tool's formula reads; a tensor among them is kept as its shape.
 ARGUMENTS: Mapping[str, tuple[str, ...]] = {
@@ -96,15 +98,29 @@ def bases(kind: Any) -> tuple[str, ...]:
 
 
 def hyperparameters(module: nn.Module) -> Attributes:
-    """Those of HYPERPARAMETERS that the module has, as plain values."""
+    """Those of HYPERPARAMETERS that the module has, as plain values; then the functions of torch's that it keeps."""
     held = vars(module)
-    names = _hyperparameters(tuple(held))
-    return tuple([(name, value) for name in names if (value := _plain(held[name])) is not None]) if names else ()
+    names, others = _hyperparameters(cast(Any, type(module)), tuple(held))
+    found = tuple([(name, value) for name in names if (value := _plain(held[name])) is not None]) if names else ()
+    if others and not _FUNCTIONS.isdisjoint([type(held[name]) for name in others]):
+        found += tuple([(name, spelled) for name in others if (spelled := _kept(held[name])).startswith("torch.")])
+    return found
+
+
+def _kept(value: Any) -> str:
+    if type(value) not in _FUNCTIONS:
+        return ""
+    return spelling(value.func if type(value) is partial else value)
 
 
 @lru_cache(maxsize=4096)
-def _hyperparameters(names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple([name for name in HYPERPARAMETERS if name in names])
+def _hyperparameters(kind: Any, names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names of hyper-parameters among an instance's, and those that functions may have."""
+    found = tuple([name for name in HYPERPARAMETERS if name in names])
+    home = kind.__module__
+    if home.startswith("torch.nn.modules.") and home != "torch.nn.modules.transformer":
+        return found, ()  # torch's other layers keep none
+    return found, tuple([name for name in names if name not in found and name not in _STANDARD])
 
 
 # -- ops -------------------------------------------------------------------------------------------------

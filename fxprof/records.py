@@ -191,7 +191,7 @@ class ModuleInfo:
     ``bases`` names its class and those above it, nn.Module left out. ``weights`` are the parameters it
     holds itself, shared ones too (``state`` lists each once in the whole model). ``places`` is how often
     a walk over children reaches it, ``first`` the path it is reached by first. ``attributes`` are the
-    hyper-parameters that formulas ask for.
+    hyper-parameters that formulas ask for, and the functions that it keeps (``torch.nn.functional.gelu``).
     """
 
     path: str  # as named_modules(): "" is the root

@@ -55,8 +55,6 @@ SPELLED = {
 GATE_COUNTS = {"rnn": (1, 1), "gru": (3, 7), "lstm": (4, 10)}
 # The classes whose calls it hooks instead.
 RECURRENT = frozenset(f"{kind}{cell}" for kind in ("RNN", "GRU", "LSTM") for cell in ("", "Cell"))
-# These keep the activation function they were made with, so that replacing it in F changes nothing.
-KEEPERS = ("TransformerEncoderLayer", "TransformerDecoderLayer")
 
 _ONE_PER_INPUT = {
     **dict.fromkeys("relu relu6 prelu elu leaky_relu silu gelu".split(), ACTIVATIONS),
@@ -74,7 +72,7 @@ def _patched(op: OpProfile, missed: Missed) -> bool:
     """Whether the op was called by a name that the tool replaces."""
     if op.op in SPELLED:
         return op.called in SPELLED[op.op]
-    if op.op in _ONE_PER_INPUT and missed.inside(op, KEEPERS):
+    if missed.keeps(op):  # as torch.nn.functional had it before
         return False
     return op.called.startswith("torch.nn.functional.") or op.called in BUILT_IN
 
@@ -174,8 +172,6 @@ DEEPSPEED = Convention(
     ),
     limits=(
         "in a function that calls sum, too, x.add(y) is taken for x + y: the tool counts the first only",
-        "a function that a module keeps from when it was made, as transformers' GELUActivation does, is taken for one "
-        "of torch.nn.functional: the tool replaces it there and does not see the call",
         "a convolution with padding='same' and an even kernel has the size it has: the tool takes it to be smaller",
     ),
 )

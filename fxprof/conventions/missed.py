@@ -31,6 +31,11 @@ class Missed:
         info = self._infos.get(op.module)
         return info is not None and native(info) in classes
 
+    def keeps(self, op: OpProfile) -> bool:
+        """Whether the op is a function that its module keeps from when it was made."""
+        info = self._infos.get(op.module)
+        return info is not None and any(value == op.called for _, value in info.attributes)
+
     def by_a_table_of_modules(self, op: OpProfile) -> str:
         """Why no hook on a known class of layer saw the op."""
         if (reason := self.by_a_table_of_ops(op)) != OPS_MISSED:
