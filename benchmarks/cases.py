@@ -270,6 +270,22 @@ CASES: dict[str, Case] = {
         ),
         (2, 10, 16),
     ),
+    "cross attention": (
+        lambda: Function(
+            lambda self, x: self.a(x[:, :3], x, x)[0] + self.b(x[:, :3], x, x, need_weights=False)[0],
+            a=nn.MultiheadAttention(16, 4, batch_first=True),
+            b=nn.MultiheadAttention(16, 4, batch_first=True),
+        ),
+        (2, 10, 16),
+    ),
+    "cross attention of one image": (
+        lambda: Function(
+            lambda self, x: self.a(x[:3], x, x)[0] + self.b(x[:3], x, x)[0],
+            a=nn.MultiheadAttention(16, 4),
+            b=nn.MultiheadAttention(16, 4, bias=False),
+        ),
+        (10, 1, 16),
+    ),
     "vector": (
         lambda: Function(lambda self, x: self.a(x) @ self.w, a=nn.Linear(8, 8), w=nn.Parameter(torch.ones(8))),
         (3, 8),

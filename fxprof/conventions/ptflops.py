@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from math import prod
 
 from fxprof.conventions.fused import is_fused, learned_from
-from fxprof.conventions.fvcore import attention_macs, returns_weights
+from fxprof.conventions.fvcore import attention_macs, returns_weights, shape_of
 from fxprof.conventions.operators import Extra, exact, items
 from fxprof.conventions.parts import (
     ATTENTION_MISSED,
@@ -50,12 +50,12 @@ def _attention(op: OpProfile) -> Mapping[str, int]:
     """
     attention = attention_macs(op)
     missed = attention if not returns_weights(op) else attention // 2 if attribute(op, "attn_mask") is not None else 0
-    query = attribute(op, "query")
-    shape = query if isinstance(query, tuple) else op.inputs[0].shape
-    e, rows = shape[-1], prod(shape[:-1])
+    query, key, value = (shape_of(op, name) for name in ("query", "key", "value"))
+    e, rows = query[-1], prod(query[:-1])
     biases = sum(spec.numel for spec in op.inputs if len(spec.shape) == 1)
-    whole = len(shape) < 3 or 1 in shape[:2] or attribute(op, "contiguous") is not False
-    return {ATTENTION_MISSED: -missed, BIAS: rows * (biases if whole else min(biases, e))}
+    whole = len(query) < 3 or 1 in query[:2] or attribute(op, "contiguous") is not False
+    projected = e * (rows + prod(key[:-1]) + prod(value[:-1])) if whole and biases > e else 0
+    return {ATTENTION_MISSED: -missed, BIAS: projected + rows * min(biases, e)}
 
 
 def _cell(op: OpProfile) -> Mapping[str, int]:
