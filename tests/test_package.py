@@ -27,7 +27,7 @@ TORCH = (
 LAYERS = (
     (
         "fxprof.errors", "fxprof.units", "fxprof.version", "fxprof.progress", "fxprof.garbage", "fxprof.frozen",
-        "fxprof.replacing", "fxprof.views.text",
+        "fxprof.interrupts", "fxprof.replacing", "fxprof.views.text",
     ),
     ("fxprof.records", "fxprof.tree", "fxprof.saved", "fxprof.liveness", "fxprof.exports"),
     ("fxprof.checkpoint.plan", "fxprof.checkpoint.names"),
@@ -139,11 +139,11 @@ def test_version_has_a_changelog_section() -> None:
 
 
 def test_pyproject_reads_the_version_and_names_the_command() -> None:
-    """The version is stated once, in fxprof/version.py, and ``fxprof`` runs fxprof.cli.main."""
+    """The version is stated once, in fxprof/version.py, and ``fxprof`` runs what ``python -m fxprof`` does."""
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert 'dynamic = ["version"]' in text
     assert 'path = "fxprof/version.py"' in text
-    assert 'fxprof = "fxprof.cli:main"' in text
+    assert 'fxprof = "fxprof.__main__:run"' in text
 
 
 def test_ci_runs_the_readmes_test_command() -> None:

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fxprof.commands.models import BUILT
+from fxprof.commands.models import BUILT, load_torch
 from fxprof.commands.output import show
 from fxprof.errors import InputError
 
@@ -73,6 +73,7 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
 
 
 def _inspect(args: argparse.Namespace) -> int:
+    load_torch()
     from fxprof.checkpoint.reading import read
 
     checkpoint = read(args.file, trust=args.trust, container=args.container)
@@ -81,6 +82,7 @@ def _inspect(args: argparse.Namespace) -> int:
 
 
 def _match(args: argparse.Namespace) -> int:
+    load_torch()
     from fxprof.checkpoint.matching import match
 
     plan = match(_model(args), args.file, **_matching(args))
@@ -89,6 +91,7 @@ def _match(args: argparse.Namespace) -> int:
 
 
 def _load(args: argparse.Namespace) -> int:
+    load_torch()
     from fxprof.checkpoint.loading import load
     from fxprof.checkpoint.saving import check_path, save
 

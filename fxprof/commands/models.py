@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fxprof.errors import InputError
+from fxprof.interrupts import ending_the_process
 from fxprof.report import Report, TensorSpec
 
 if TYPE_CHECKING:
@@ -64,9 +66,16 @@ def saved(path: str) -> Report:
 
 def analyzed(model: str, given: list[tuple[str, TensorSpec]] | None = None, *, training: bool = False) -> Report:
     """Build and count the model that a MODEL string names, at the given inputs or its own."""
-    import fxprof  # only here, so that --help and saved reports need no torch
+    load_torch()
+    import fxprof
 
     return _with_model(fxprof.analyze, model, given, training)
+
+
+def load_torch() -> None:
+    """Import torch: only for what needs it, which --help and saved reports do not."""
+    with ending_the_process():
+        importlib.import_module("torch")
 
 
 def is_saved(model: str) -> bool:
@@ -78,6 +87,7 @@ def scaled(args: argparse.Namespace) -> Scaling:
     """Build the model and count it with each dimension of its inputs doubled."""
     if is_saved(args.model):
         raise InputError("--scaling counts a model again, and a saved report has none: give a MODEL")
+    load_torch()
     import fxprof
 
     return _with_model(fxprof.scaling, args.model, args.inputs, args.training)

@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from fxprof.commands.models import add_inputs, inputs_of, is_saved
+from fxprof.commands.models import add_inputs, inputs_of, is_saved, load_torch
 from fxprof.commands.output import add_output, chosen_format, colour, emit, width
 from fxprof.errors import FxprofError, InputError
 from fxprof.progress import progress
@@ -97,6 +97,7 @@ def _points(args: argparse.Namespace, axes: Mapping[str, list[int]], options: Ma
     """Count every point. Models are built once per choice of options; what fails at a point is said there."""
     from fxprof import zoo
 
+    load_torch()
     points = grid({**options, **axes})  # so that points of one model follow each other
     found = []
     model: tuple[Any, Built] | None = None

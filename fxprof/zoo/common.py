@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote
 
 from fxprof.errors import InputError
+from fxprof.interrupts import ending_the_process
 
 if TYPE_CHECKING:
     from torch import nn
@@ -50,7 +51,8 @@ def arguments(spec: str, query: str) -> dict[str, str]:
 def extra(module: str) -> Any:
     """Import a library of the ``zoo`` extra. Raises InputError that names the extra where it is missing."""
     try:
-        return importlib.import_module(module)
+        with ending_the_process():
+            return importlib.import_module(module)
     except ImportError as err:
         library = module.partition(".")[0]
         if isinstance(err, ModuleNotFoundError) and err.name == library:

@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fxprof.errors import InputError
+from fxprof.interrupts import ending_the_process
 from fxprof.report import TensorSpec
 from fxprof.zoo.common import HOW, Built, close, constructed, first_line
 from fxprof.zoo.users_code import called, run
@@ -52,7 +53,8 @@ def names() -> list[str]:
 
 def _torchvision() -> Any:
     try:
-        return importlib.import_module("torchvision.models")
+        with ending_the_process():
+            return importlib.import_module("torchvision.models")
     except Exception as err:
         # Beside a torch it was not built for, torchvision's import raises RuntimeError, OSError or AttributeError.
         raise InputError(
