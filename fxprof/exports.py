@@ -49,6 +49,12 @@ class Exports:
 
         return render(_report(self), **listing)
 
+    def to_latex(self, **listing: Any) -> str:
+        """A listing as a LaTeX table with the rules of booktabs, for a paper; keywords as ``to_csv``."""
+        from fxprof.views.latex import render
+
+        return render(_report(self), **listing)
+
     def to_html(self) -> str:
         """One HTML file that opens offline. Raises InputError where jinja2, of ``fxprof[html]``, is missing."""
         from fxprof.views.html import render

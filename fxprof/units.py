@@ -7,6 +7,7 @@ a Report stays exact here: ``grouped`` loses nothing, and rounding never turns i
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from fractions import Fraction
 
 _DECIMAL = ("", "k", "M", "G", "T", "P", "E", "Z", "Y")
@@ -39,6 +40,24 @@ def short_bytes(size: int) -> str:
     ('97.5 MiB', '1023 B', '1.00 KiB')
     """
     return _scaled(size, 1024, _BINARY)
+
+
+def aligned(counts: Sequence[int], *, binary: bool = False) -> tuple[str, list[str]]:
+    """Write all with the prefix that suits the largest, and two decimals; only nothing prints ``0``.
+
+    >>> aligned([25557032, 2049000, 128, 0])
+    ('M', ['25.56', '2.05', '<0.01', '0'])
+    >>> aligned([999_996, 12]), aligned([12, 7]), aligned([1536, 512], binary=True)
+    (('M', ['1.00', '<0.01']), ('', ['12', '7']), ('KiB', ['1.50', '0.50']))
+    """
+    base, names = (1024, _BINARY) if binary else (1000, _DECIMAL)
+    most, power = max(counts, default=0), 0
+    # What would round up to the next prefix belongs to it.
+    while power < len(names) - 1 and most >= (base if power == 0 else (base - Fraction(1, 200)) * base**power):
+        power += 1
+    if power == 0:
+        return names[0], [str(count) for count in counts]
+    return names[power], [_two_decimals(count, base**power) for count in counts]
 
 
 def share(part: int, whole: int) -> str:
@@ -100,6 +119,13 @@ def parse(text: str) -> int:
     if value.denominator != 1:
         raise ValueError(f"a count must come out whole, got {text!r}")
     return int(value)
+
+
+def _two_decimals(count: int, unit: int) -> str:
+    hundredths = round(Fraction(count * 100, unit))
+    if not hundredths:
+        return "<0.01" if count else "0"
+    return f"{hundredths // 100}.{hundredths % 100:02}"
 
 
 def _scaled(count: int, base: int, names: tuple[str, ...]) -> str:

@@ -42,6 +42,7 @@ VIEWS: dict[str, Callable[[Report], Any]] = {
     "dict": Report.to_dict,
     "markdown": Report.to_markdown,
     "CSV": Report.to_csv,
+    "LaTeX": Report.to_latex,
     "DOT": Report.to_dot,
     "networkx": Report.to_networkx,
     "HTML": Report.to_html,

@@ -180,12 +180,13 @@ def test_a_saved_report_is_not_swept(saved: Path, capsys: pytest.CaptureFixture[
 
 
 def test_formats(report: Report, check_golden: Callable[[str, str], None]) -> None:
-    """Table, Markdown and CSV of a grid with a point that failed; the page plots a line per batch."""
+    """Table, Markdown, CSV and LaTeX of a grid with a point that failed; the page plots a line per batch."""
     whole = made(report, {(b, s): 10 * b * s**2 for b in (1, 2) for s in (4, 8)})
     broken = Point({"batch": 3, "size": 4}, {}, error="forward | failed <here>")
     sweep = Sweep(whole.model, whole.dimensions, (*whole.points, broken))
     check_golden("sweep-table.txt", view.render(sweep))
     check_golden("sweep-markdown.txt", view.to_markdown(sweep))
     check_golden("sweep.csv", view.to_csv(sweep))
+    check_golden("sweep.tex", view.to_latex(sweep))
     page = sweep_page(sweep)
     assert "batch=1" in page and "batch=2" in page and "MACs by batch" in page and "<here>" not in page

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fxprof.units import grouped, parse, share, short, short_bytes
+from fxprof.units import aligned, grouped, parse, share, short, short_bytes
 
 counts = st.integers(0, 10**20)
 
@@ -30,6 +32,18 @@ def test_short_bytes_is_within_half_a_percent(count: int) -> None:
     value, _, unit = text.partition(" ")
     exact = float(value) * 1024 ** ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"].index(unit)
     assert abs(exact - count) <= 0.01 * count
+
+
+@given(st.lists(counts, min_size=1), st.booleans())
+def test_aligned_has_one_prefix_and_two_decimals(values: list[int], binary: bool) -> None:
+    """Each is within half of the last digit, only nothing is 0, and the largest is below the next prefix."""
+    prefix, texts = aligned(values, binary=binary)
+    unit = parse(f"1{prefix}") if prefix else 1
+    assert float(texts[values.index(max(values))].lstrip("<")) < (1024 if binary else 1000)
+    for value, text in zip(values, texts):
+        assert (text == "0") == (value == 0)
+        size = Fraction(text.lstrip("<"))
+        assert 0 < value * 200 < unit if text.startswith("<") else abs(size * unit - value) * 200 <= unit * (unit > 1)
 
 
 @given(counts)

@@ -77,7 +77,7 @@ def test_options_that_a_format_lacks(report: Report, form: str) -> None:
         render(report, form, width=80)
 
 
-@pytest.mark.parametrize("form", ["markdown", "csv", "dot", "mermaid", "speedscope", "folded"])
+@pytest.mark.parametrize("form", ["markdown", "csv", "latex", "dot", "mermaid", "speedscope", "folded"])
 def test_golden(report: Report, check_golden: Callable[[str, str], None], form: str) -> None:
     """The whole text, as a user sees it."""
     check_golden(f"report{FORMATS[form].suffix}", render(report, form))

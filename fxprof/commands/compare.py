@@ -18,7 +18,8 @@ from fxprof.views import compare as view
 from fxprof.views.pages import compare_page
 
 _FORMATS: dict[str, Callable[..., str]] = {
-    "table": view.render, "markdown": view.to_markdown, "csv": view.to_csv, "html": compare_page, "json": view.to_json,
+    "table": view.render, "markdown": view.to_markdown, "csv": view.to_csv, "latex": view.to_latex,
+    "html": compare_page, "json": view.to_json,
 }  # fmt: skip
 
 
@@ -44,15 +45,21 @@ def add(commands: Any) -> None:
 
 def _compare(args: argparse.Namespace) -> int:
     form = chosen_format(args)
-    options: dict[str, Any] = {"depth": args.depth}
-    if form == "json" and (args.top is not None or args.measures):
-        raise InputError("json has every module and every measure that differs: leave out --top and --metric")
-    if form != "json":
-        options |= {"top": args.top, "measures": args.measures}
-    if form == "table":
-        options |= {"width": width(args), "colour": colour(args)}
+    options = _options(args, form)
     emit(_FORMATS[form](_compared(args), **options), args.output)
     return 0
+
+
+def _options(args: argparse.Namespace, form: str) -> dict[str, Any]:
+    """What the command line asks of a format. Raises InputError where the format has no use for it."""
+    if form == "json" and (args.top is not None or args.measures):
+        raise InputError("json has every module and every measure that differs: leave out --top and --metric")
+    if form == "latex" and (args.depth is not None or args.top is not None):
+        raise InputError("latex has a row per model, and no modules: leave out --depth and --top")
+    given = {"depth": args.depth, "top": args.top, "measures": args.measures}
+    takes = {"json": ("depth",), "latex": ("measures",)}.get(form, tuple(given))
+    terminal = {"width": width(args), "colour": colour(args)} if form == "table" else {}
+    return {name: given[name] for name in takes} | terminal
 
 
 def _compared(args: argparse.Namespace) -> Comparison:

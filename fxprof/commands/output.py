@@ -13,9 +13,9 @@ from fxprof.errors import InputError
 from fxprof.replacing import replace
 
 SUFFIXES: Mapping[str, str] = {
-    ".txt": "table", "": "table", ".json": "json", ".md": "markdown", ".csv": "csv", ".html": "html", ".htm": "html",
-    ".dot": "dot", ".gv": "dot", ".mmd": "mermaid", ".mermaid": "mermaid", ".speedscope.json": "speedscope",
-    ".folded": "folded",
+    ".txt": "table", "": "table", ".json": "json", ".md": "markdown", ".csv": "csv", ".tex": "latex",
+    ".html": "html", ".htm": "html", ".dot": "dot", ".gv": "dot", ".mmd": "mermaid", ".mermaid": "mermaid",
+    ".speedscope.json": "speedscope", ".folded": "folded",
 }  # fmt: skip
 
 

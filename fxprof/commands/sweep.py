@@ -27,7 +27,8 @@ _SIZES = {
     "seq": ("L,...", "lengths of sequences, such as 128,512,2048"),
 }
 _FORMATS: dict[str, Callable[..., str]] = {
-    "table": view.render, "markdown": view.to_markdown, "csv": view.to_csv, "html": sweep_page, "json": view.to_json,
+    "table": view.render, "markdown": view.to_markdown, "csv": view.to_csv, "latex": view.to_latex,
+    "html": sweep_page, "json": view.to_json,
 }  # fmt: skip
 
 

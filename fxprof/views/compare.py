@@ -10,7 +10,7 @@ from typing import Any
 from fxprof.compare import Comparison, Part, largest
 from fxprof.measures import MEASURES, TOTALS
 from fxprof.units import change, grouped
-from fxprof.views import markdown, notes
+from fxprof.views import latex, markdown, notes
 from fxprof.views.frame import csv_text
 from fxprof.views.grid import BOLD, DIM, GREEN, RED, YELLOW, paint, prose, table
 from fxprof.views.listing import Column, inputs
@@ -102,6 +102,17 @@ def to_markdown(
         LEGEND if lines else "",
     ]
     return "\n\n".join(filter(None, parts))
+
+
+def to_latex(compared: Comparison, *, measures: Sequence[str] = ()) -> str:
+    """The totals for a paper, one row per report: those that ``measures`` name, or what most papers print."""
+    found = compared.totals()
+    routed = any(report.active_params != report.params - report.unused_params for report in compared.reports)
+    active = ["active_params"] if routed else []
+    names = measures or ["params", *active, "macs", "flops", "activations", "peak_bytes"]
+    models = latex.Column("Model", [latex.code(label) for label in compared.labels], right=False)
+    said = [*(f"{label}: {text}" for label, text in headers(compared)), *certainty(compared)]
+    return latex.document(said, [models, *(latex.measured(name, found[name]) for name in names)])
 
 
 def to_csv(

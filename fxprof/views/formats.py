@@ -8,7 +8,7 @@ from typing import Any
 
 from fxprof.errors import InputError
 from fxprof.report import Report
-from fxprof.views import dot, frame, html, markdown, stacks, table
+from fxprof.views import dot, frame, html, latex, markdown, stacks, table
 
 _LISTING = ("by", "depth", "top", "sort")
 
@@ -26,6 +26,7 @@ FORMATS: Mapping[str, Format] = {
     "table": Format(".txt", table.render, (*_LISTING, "width", "colour")),
     "json": Format(".json", lambda report: report.to_json(indent=2)),
     "markdown": Format(".md", markdown.render, _LISTING),
+    "latex": Format(".tex", latex.render, _LISTING),
     "csv": Format(".csv", frame.to_csv, _LISTING),
     "html": Format(".html", html.render),
     "dot": Format(".dot", dot.to_dot, ("by", "depth")),

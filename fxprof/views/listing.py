@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from fxprof.report import Report
 from fxprof.units import grouped, share, short, short_bytes
-from fxprof.views.rows import Row, fitting_depth, full_depth
+from fxprof.views.rows import SUMMED, Row, fitting_depth, full_depth
 from fxprof.views.text import listed
 
 _LABELS = {
@@ -47,6 +47,12 @@ def cells(report: Report, row: Row) -> list[str]:
     macs, flops = (grouped(row.macs), grouped(row.flops)) if row.counted else ("?", "?")
     part = share(row.macs, report.macs) if report.macs and row.counted else "-"
     return [row.name, *row.labels, grouped(row.params), macs, flops, grouped(row.activations), part, row.output]
+
+
+def whole(report: Report, by: str) -> Row:
+    """What all rows of a flat listing add up to, as one more."""
+    sums = {name: getattr(report, name) for name in SUMMED}
+    return Row(name="Total", labels=("",) * (len(_LABELS[by]) - 1), **sums)
 
 
 def inputs(report: Report) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from fxprof.measures import TOTALS
 from fxprof.sweep import Point, Sweep
 from fxprof.units import grouped
-from fxprof.views import markdown, notes
+from fxprof.views import latex, markdown, notes
 from fxprof.views.frame import csv_text
 from fxprof.views.grid import BOLD, DIM, YELLOW, paint, prose, table
 from fxprof.views.listing import Column
@@ -50,6 +50,16 @@ def to_markdown(sweep: Sweep) -> str:
         "\n".join(f"- {markdown.sentence(line)}" for line in lines),
     ]
     return "\n\n".join(parts)
+
+
+def to_latex(sweep: Sweep) -> str:
+    """The same for a paper."""
+    at = [
+        latex.Column(latex.escaped(name), [latex.escaped(f"{_at(point.at[name])}") for point in sweep.points])
+        for name in sweep.dimensions
+    ]
+    found = [latex.measured(name, [point.totals.get(name) for point in sweep.points]) for name in SHOWN]
+    return latex.document([f"{sweep.model}: {heading(sweep)}", *growth(sweep), *unsure(sweep)], [*at, *found])
 
 
 def to_csv(sweep: Sweep) -> str:
