@@ -8,7 +8,9 @@ from torch import nn
 
 from fxprof.analysis import analyze
 from fxprof.conventions import Count
+from fxprof.errors import InputError
 from fxprof.modes import evaluating
+from fxprof.tracing.inputs import is_shape
 
 RULE = "-" * 55
 
@@ -29,6 +31,11 @@ def compute_model_complexity(
     Returns:
         FLOPs (one per multiply-add, the bias included) and parameters.
     """
+    if not is_shape(input_size):
+        raise InputError(
+            "input_size must be the shape of the model's one input, such as (1, 3, 224, 224), "
+            f"got {str(input_size)[:80] if isinstance(input_size, (tuple, list)) else type(input_size).__name__}"
+        )
     name = "torchreid-conv-linear" if only_conv_linear else "torchreid"
     with evaluating(model):
         counted = analyze(model, tuple(input_size)).count(name)

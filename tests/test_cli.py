@@ -200,7 +200,7 @@ def test_interrupt(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["report", "report.json", "-o", "no/such/out.txt"], "cannot write 'no/such/out.txt': No such file or dir"),
         (["report", "report.json", "--by", "op", "--depth", "2"], "depth goes with by='module' or by='type'"),
         (["report", "resnet5"], "no torchvision model is called 'resnet5'; did you mean resnet50 or"),
-        (["report", "my_net.py"], "no torchvision model is called 'my_net.py'"),
+        (["report", "my_net.py"], "'my_net.py' must be followed by what builds the model"),
         (["report", "nope.py:net"], "no file 'nope.py' (from MODEL 'nope.py:net')"),
         (["report", "no_such_package.x:net"], "no module 'no_such_package.x' in the working directory, its src folder"),
         (["report", ":net"], "a MODEL with a colon must be package.module:callable or path/to/file.py:callable"),

@@ -29,6 +29,22 @@ def test_named_and_integer_inputs(here: Path, capsys: pytest.CaptureFixture[str]
     assert fxprof.cli.main(["report", "my_net:Net", "--input", "3,10", "--input", "scale=1"]) == 0
 
 
+def test_blanks_in_a_shape(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They may stand around commas; where they stand for them, nothing is guessed."""
+    assert fxprof.cli.main(["report", "my_net:Net", "--input", " x = 3 , 10 : float32 "]) == 0
+    assert "672" in capsys.readouterr().out
+    assert "must be sizes" in fails(capsys, "report", "my_net:Net", "--input", "3 10")
+
+
+def test_integers_that_were_not_asked_for(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The message is the option to write instead, which works."""
+    assert "on the command line --input ids=2,5:int64" in fails(capsys, "report", "my_net:Tokens", "--input", "ids=2,5")
+    nested = "\nclass Batches(Tokens):\n    def forward(self, batch): return super().forward(ids=batch['text'])\n"
+    Path("nested.py").write_text(MODEL + nested, encoding="utf-8")
+    message = fails(capsys, "report", "nested.py:Batches", "--input", "batch.text=2,5")
+    assert "on the command line --input batch.text=2,5:int64" in message
+
+
 def test_arguments_of_what_builds_it(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What follows a question mark are keyword arguments: 3 x (10 x 32 + 32 x 4) = 1,344 MACs."""
     for model in ("my_net.py:Net?width=32", "my_net:Net?width=32"):
@@ -36,7 +52,11 @@ def test_arguments_of_what_builds_it(here: Path, capsys: pytest.CaptureFixture[s
         report = Report.from_json(capsys.readouterr().out)
         assert (report.name, report.macs) == (model, 1344)
     assert "Net?width must have key=value after the question" in fails(capsys, "report", "my_net:Net?width")
-    assert "my_net:Net with path='a.json' failed: TypeError" in fails(capsys, "report", "my_net:Net?path=a.json")
+    message = fails(capsys, "report", "my_net:Net?path=a.json")
+    assert "my_net:Net with path='a.json' failed: TypeError" in message
+    assert "'path'; arguments stand behind it, as in 'my_net:Net?name=value'" in message
+    # What fails further in is not about the arguments of what is named.
+    assert "name=value" not in fails(capsys, "report", "my_net:broken")
     assert zoo.build("resnet18?num_classes=7").model.get_parameter("fc.bias").shape == (7,)
 
 

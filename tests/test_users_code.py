@@ -45,6 +45,15 @@ def test_packages(package: Path, capsys: pytest.CaptureFixture[str], model: str)
     assert json.loads(capsys.readouterr().out)["name"] == model
 
 
+def test_a_file_alone(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is said what it defines, without running it; a file that is not there, and a colon too many, are told, too."""
+    write({"stops.py": "raise RuntimeError\nclass Net: pass\ndef _own(): pass\ndef make(): pass", "torn.py": "def"})
+    assert "as in stops.py:callable; it defines Net, make\n" in fails(capsys, "report", "stops.py")
+    assert "as in torn.py:callable\n" in fails(capsys, "report", "torn.py")
+    assert "no file 'none.py'" in fails(capsys, "report", "none.py")
+    assert "path/to/file.py:callable, got 'stops.py::Net'" in fails(capsys, "report", "stops.py::Net")
+
+
 def test_a_file_whose_package_has_the_name_of_another(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Where a module is imported already under the name that a file would have, neither is taken for the other."""
     write({"json/decoder.py": "from . import other", "json/__init__.py": "", "json/other.py": ""})

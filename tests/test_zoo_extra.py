@@ -133,6 +133,7 @@ def test_a_70b_model_takes_no_memory() -> None:
         ("timm:resnet5", r"timm has no model called 'resnet5'; did you mean resnet50 or"),
         ("timm:resnet50.nobody", r"timm:resnet50.nobody failed to build: RuntimeError: Invalid pretrained tag"),
         ("hf:lama", r"AutoModel has no model type 'lama'; did you mean llama or"),
+        ("hf:some-one/bert-base-uncased", r"must be one such as bert or llama: no checkpoint is downloaded"),
         ("hf:llama?num_layers=2", r"hf:llama has no configuration key 'num_layers'; did you mean num_hidden_layers"),
         ("hf:llava?num_attention_heads=2", r"did you mean vision_config.num_attention_heads or text_config.num_att"),
         ("hf:llama?hidden_size=big", r"hf:llama\?hidden_size must be like its default 4096, got 'big'"),

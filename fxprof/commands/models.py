@@ -29,6 +29,8 @@ BUILT = (
 MODEL = f"{BUILT}; or a report saved with -o FILE.json"
 _INPUT = re.compile(r"(?:([^\W\d]\w*(?:\.\w+)*)=)?\(?(\d{1,18}(?:[,x]\d{1,18})*),?\)?(?::(\w+))?")
 
+_AROUND = re.compile(r" *([=,x():]) *")  # blanks that separate nothing
+
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Add MODEL and --input to a command."""
@@ -137,7 +139,7 @@ def natural(text: str) -> int:
 
 def _input(text: str) -> tuple[str, TensorSpec]:
     """Read ``[name=]sizes[:dtype]``; sizes are separated by ``,`` or ``x``."""
-    match = _INPUT.fullmatch(text.replace(" ", ""))
+    match = _INPUT.fullmatch(_AROUND.sub(r"\1", text.strip()))
     if match is None:
         hint = "must be sizes, with an optional name and dtype, such as 1,3,224,224 or ids=1,128:int64"
         raise argparse.ArgumentTypeError(f"{hint}, got {text!r}")

@@ -48,11 +48,13 @@ def conventions() -> tuple[str, ...]:
 
 def find(name: str) -> Convention:
     """The convention of that name, in any case. Raises InputError when there is none."""
+    if not isinstance(name, str):
+        raise InputError(f"a convention must be one of {', '.join(CONVENTIONS)}, got {name!r}")
     known = {known.lower(): convention for known, convention in CONVENTIONS.items()}
     if name.lower() not in known:
         close = get_close_matches(name.lower(), known, n=2)
-        hint = f"did you mean {' or '.join(known[key].name for key in close)}?" if close else ""
-        raise InputError(f"a convention must be one of {', '.join(CONVENTIONS)}, got {name!r} {hint}".rstrip())
+        hint = f"; did you mean {' or '.join(known[key].name for key in close)}" if close else ""
+        raise InputError(f"a convention must be one of {', '.join(CONVENTIONS)}, got {name!r}{hint}")
     return known[name.lower()]
 
 

@@ -24,6 +24,7 @@ from fxprof.tracing.outputs import output_argument
 from fxprof.tracing.tracer import Tracer
 from fxprof.tracing.untouched import untouched
 from fxprof.tracing.unwrap import unwrap
+from fxprof.views.text import listed
 
 # Two traces of one model would take each other's changes for the model's own.
 _ONE_AT_A_TIME = RLock()
@@ -184,10 +185,11 @@ def _wants_integers(err: NeedsIntegers, reader: InputReader) -> FxprofError:
         got = f"{err.value.handle.dtype} tensor of shape {tuple(err.value.handle.shape)}"
         return TraceError(f"{err.op}{where} needs integers, but got a {got}")
     sizes = ",".join(map(str, given.shape))
+    option = given.name.replace("['", ".").replace("']", "")  # as the command line names what is in a dict
     return InputError(
         f"input {given.name!r} was given as the shape {given.shape}, so it is a floating tensor, but {err.op}{where} "
         f"needs integers; write fxprof.TensorSpec({given.shape}, torch.int64), or on the command line "
-        f"--input {given.name}={sizes}:int64"
+        f"--input {option}={sizes}:int64"
     )
 
 
@@ -206,7 +208,9 @@ def _failed(tracer: Tracer, err: Exception) -> TraceError:
             f"; {function} may need real data: teach what it costs and returns with "
             f"fxprof.rule({function!r}, shape=...)"
         )
-    return TraceError(f"forward must run on the given inputs, but {place} raised {said}{advice}")
+    got = listed(("x".join(map(str, tensor.shape)) or "scalar" for tensor in frame.inputs), 4) if frame else ""
+    given = f", given {got}" if got else ""
+    return TraceError(f"forward must run on the given inputs, but {place} raised {said}{given}{advice}")
 
 
 def _line_of(err: Exception) -> str:

@@ -60,6 +60,8 @@ class InputReader:
             self.shapes[node()] = GivenShape(name, tuple(item))
             return self._tensor(name, TensorSpec(tuple(item)), node())
         if isinstance(item, TensorSpec):
+            if item.dtype is None:
+                self.shapes[node()] = GivenShape(name, item.shape)
             return self._tensor(name, item, node())
         if isinstance(item, Tensor):
             return self._given(name, item, node())

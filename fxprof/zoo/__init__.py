@@ -47,6 +47,8 @@ def build(spec: str, device: str = "meta", options: Mapping[str, Any] | None = N
 
 def _built(named: str, device: str, options: Mapping[str, Any]) -> Built:
     prefix, colon, name = named.partition(":")
+    if named.endswith(".py"):
+        raise users_code.file_alone(named)
     if not colon:
         return torchvision_models.build(named, device, options)
     if prefix == "timm":

@@ -27,7 +27,10 @@ def build(text: str, device: str, options: Mapping[str, Any], *, inputs: bool = 
     kind, _, query = text.partition("?")
     transformers = extra("transformers")
     if kind not in names():
-        raise InputError(f"transformers' AutoModel has no model type {kind!r}{close(kind, names())}")
+        hint = (
+            close(kind, names()) or "; it must be one such as bert or llama: no checkpoint is downloaded for its name"
+        )
+        raise InputError(f"transformers' AutoModel has no model type {kind!r}{hint}")
     config = configuration(kind, {**arguments(f"hf:{text}", query), **options})
     try:
         model = constructed(lambda: transformers.AutoModel.from_config(config), device, fall_back=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+import inspect
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +17,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from fxprof.errors import InputError
+from fxprof.views.text import listed
 from fxprof.zoo.common import Built, close, first_line
 
 if TYPE_CHECKING:
@@ -46,13 +48,27 @@ def surroundings(spec: str) -> Iterator[None]:
 def build(spec: str, options: Mapping[str, Any]) -> Built:
     """Import and call what the string names; the callable decides where its weights are."""
     place, _, attribute = spec.rpartition(":")
-    if not place or not attribute:
+    if not place or not attribute or place.endswith(":"):
         raise InputError(
             f"a MODEL with a colon must be package.module:callable or path/to/file.py:callable, got {spec!r}"
         )
     with surroundings(spec):
         found = _attribute(_user_module(place, spec), attribute, spec)
         return Built(spec, _as_module(found, spec, options))
+
+
+def file_alone(place: str) -> InputError:
+    """What to say of a file without the callable in it."""
+    if not Path(place).is_file():
+        return InputError(f"no file {place!r}")
+    try:
+        body = ast.parse(Path(place).read_bytes()).body
+    except (OSError, SyntaxError, ValueError, RecursionError):
+        body = []
+    kinds = (ast.ClassDef, ast.FunctionDef)
+    defined = [node.name for node in body if isinstance(node, kinds) and not node.name.startswith("_")]
+    said = f"; it defines {listed(defined)}" if defined else ""
+    return InputError(f"{place!r} must be followed by what builds the model, as in {place}:callable{said}")
 
 
 def _user_module(place: str, spec: str) -> ModuleType:
@@ -139,10 +155,27 @@ def _as_module(found: Any, spec: str, options: Mapping[str, Any]) -> nn.Module:
         return found
     if not callable(found):
         raise InputError(f"{spec} must be a callable or an nn.Module, got {type(found).__name__}")
-    model = run(partial(found, **options), called(spec, options))
+    try:
+        model = run(partial(found, **options), called(spec, options))
+    except InputError as err:
+        raise InputError(f"{err}{_how_to_call(found, spec, options)}") from err
     if not isinstance(model, nn.Module):
         raise InputError(f"{spec} must return an nn.Module, got {type(model).__name__}")
     return model
+
+
+def _how_to_call(found: Callable[..., Any], spec: str, options: Mapping[str, Any]) -> str:
+    """What to do where an argument is missing or not taken; nothing where it failed for another reason."""
+    try:
+        inspect.signature(found).bind(**options)
+    except TypeError:
+        return (
+            f"; arguments stand behind it, as in '{spec.partition('?')[0]}?name=value', and a function of your own can "
+            "give it any others"
+        )
+    except ValueError:  # compiled code without a signature
+        pass
+    return ""
 
 
 def called(spec: str, options: Mapping[str, Any]) -> str:

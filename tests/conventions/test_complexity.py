@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 from torchvision.models import googlenet, resnet34, resnet50, vgg19
 
 from fxprof.complexity import compute_model_complexity
+from fxprof.errors import InputError
 
 SHAPE = (1, 3, 224, 224)
 # As the tool prints it for 2 classes.
@@ -82,3 +85,10 @@ def test_counted_in_eval_mode_and_left_as_it_was() -> None:
 def test_by_hand(model: nn.Module, shape: tuple[int, ...], counts: tuple[int, int]) -> None:
     """One layer, its FLOPs and parameters."""
     assert compute_model_complexity(nn.Sequential(model), shape) == counts
+
+
+@pytest.mark.parametrize("size", [torch.zeros(1, 3), 3, "1,3", [(1, 3)]])
+def test_what_is_no_shape(size: Any) -> None:
+    """An input in place of its shape is told as such."""
+    with pytest.raises(InputError, match=r"input_size must be the shape of the model's one input, such as \(1, 3, 224"):
+        compute_model_complexity(nn.Linear(3, 4), size)

@@ -58,8 +58,10 @@ def test_names_are_found_in_any_case() -> None:
 
 def test_an_unknown_name_is_refused() -> None:
     """The error lists what there is, and what was probably meant."""
-    with pytest.raises(InputError, match=r"must be one of macs, .* got 'torchinfos' did you mean torchinfo"):
+    with pytest.raises(InputError, match=r"must be one of macs, .* got 'torchinfos'; did you mean torchinfo"):
         find("torchinfos")
+    with pytest.raises(InputError, match=r"a convention must be one of macs, .*, got None"):
+        find(None)  # type: ignore[arg-type]
 
 
 def test_a_report_with_a_backward_is_refused() -> None:

@@ -170,7 +170,11 @@ BAD = {
         r"the inputs must fit Linear.forward\(.*too many positional arguments, got 2 inputs",
     ),
     "too few": (nn.Bilinear(3, 4, 5), ((2, 3),), "missing a required argument: 'input2', got 1 input"),
-    "wrong size": (nn.Sequential(nn.Linear(3, 4), nn.Linear(5, 6)), ((2, 3),), r"1 \(Linear\) raised RuntimeError"),
+    "wrong size": (
+        nn.Sequential(nn.Linear(3, 4), nn.Linear(5, 6)),
+        ((2, 3),),
+        r"1 \(Linear\) raised RuntimeError.*, given 2x4$",
+    ),
     "negative": (nn.Linear(3, 4), ((-1, 3),), r"sizes >= 0, got \(-1, 3\)"),
     "no words": (module(_refuses), ((2, 3),), r"raised AssertionError \(at "),
 }
