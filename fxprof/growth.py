@@ -8,6 +8,7 @@ from math import inf, log
 from typing import Any
 
 from fxprof.report import Report
+from fxprof.shown import Shown
 
 GROWING = ("macs", "activations")
 
@@ -44,7 +45,7 @@ class Doubling:
 
 
 @dataclass(frozen=True)
-class Scaling:
+class Scaling(Shown):
     """The doublings of one model; ``str(scaling)`` is a table."""
 
     model: str

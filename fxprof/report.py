@@ -33,6 +33,7 @@ from fxprof.records import (
     Weight,
     total,
 )
+from fxprof.shown import Shown
 from fxprof.tree import ModuleProfile, tree
 
 __all__ = [
@@ -58,7 +59,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Report(Exports):
+class Report(Exports, Shown):
     """What a model costs. Made by ``fxprof.analyze``; ``str(report)`` is the table."""
 
     name: str

@@ -27,7 +27,7 @@ TORCH = (
 LAYERS = (
     (
         "fxprof.errors", "fxprof.units", "fxprof.version", "fxprof.progress", "fxprof.garbage", "fxprof.frozen",
-        "fxprof.interrupts", "fxprof.replacing", "fxprof.views.text",
+        "fxprof.interrupts", "fxprof.replacing", "fxprof.shown", "fxprof.views.text",
     ),
     ("fxprof.records", "fxprof.tree", "fxprof.saved", "fxprof.liveness", "fxprof.exports"),
     ("fxprof.checkpoint.plan", "fxprof.checkpoint.names"),

@@ -9,6 +9,7 @@ from typing import Any
 
 from fxprof.errors import InputError
 from fxprof.records import Shape
+from fxprof.shown import Shown
 
 # 1: first format.
 FORMAT = 1
@@ -80,7 +81,7 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(Shown):
     """What ``load`` would do; made by ``match`` without touching the model. ``str(plan)`` is a table."""
 
     matches: tuple[Match, ...]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fxprof.checkpoint.plan import Container, Coverage, Match, Plan
 from fxprof.records import Shape
+from fxprof.shown import Shown
 from fxprof.views.text import listed, safe
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class OptimizerReport:
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(Shown):
     """A plan applied. ``str(result)`` is a table.
 
     ``extras`` is what else the checkpoint held (epoch, scheduler, scaler …), as it was.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from fxprof.conventions import check_forward, find
 from fxprof.report import Report
+from fxprof.shown import Shown
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Cause:
 
 
 @dataclass(frozen=True)
-class Difference:
+class Difference(Shown):
     """Why ``other`` prints ``other_flops`` where ``base`` prints ``base_flops``.
 
     ``sum(cause.flops for cause in causes) == other_flops - base_flops``.
