@@ -10,6 +10,11 @@ class Shown:
 
     __slots__ = ()
 
-    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        """Called by IPython for the last value of a cell."""
-        printer.text(str(self))
+    def __init_subclass__(cls) -> None:
+        # IPython asks a class itself, not those it derives from, where the class has a repr of its own.
+        cls._repr_pretty_ = _shown  # type: ignore[attr-defined]
+
+
+def _shown(result: Shown, printer: Any, cycle: bool) -> None:
+    """Called by IPython for the last value of a cell."""
+    printer.text(str(result))

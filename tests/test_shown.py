@@ -36,6 +36,6 @@ def test_a_notebook_shows_what_print_does(name: str) -> None:
     """The repr, which is all of the data, stays what code sees."""
     result = RESULTS[name]()
     printer = Printer()
-    result._repr_pretty_(printer, cycle=False)
+    vars(type(result))["_repr_pretty_"](result, printer, cycle=False)  # IPython asks no base class
     assert printer.written == str(result)
     assert repr(result).startswith(f"{type(result).__name__}(") and repr(result) != str(result)
