@@ -36,9 +36,13 @@ def _budget(
     from fxprof.budget import check, from_limits
     from fxprof.views.check import render
 
-    budgets = from_limits(limits, modules or {})
-    report = fxprof.analyze(model, *inputs, kwargs=kwargs, training=training)
-    verdicts = check(report, budgets)
+    try:
+        budgets = from_limits(limits, modules or {})
+        report = fxprof.analyze(model, *inputs, kwargs=kwargs, training=training)
+        verdicts = check(report, budgets)
+    except fxprof.FxprofError as err:
+        # It names the line of the model or what is wrong; where in fxprof and torch that was found is of no use.
+        raise err.with_traceback(None) from None
     if any(verdict.over for verdict in verdicts):
         pytest.fail(render(report, verdicts), pytrace=False)
     return report

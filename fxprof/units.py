@@ -77,12 +77,16 @@ def share(part: int, whole: int) -> str:
 
 
 def percentage(part: int, whole: int) -> str:
-    """Write a ratio that may exceed the whole, with one digit; only equality prints ``100.0 %``.
+    """Write a ratio that may exceed the whole, with one digit; only equality prints ``100.0 %``, and nothing ``0.0 %``.
 
     >>> percentage(4089184256, 4000000000), percentage(1, 3), percentage(100_001, 100_000), percentage(5, 5)
     ('102.2 %', '33.3 %', '>100.0 %', '100.0 %')
+    >>> percentage(58, 1_000_000), percentage(0, 7)
+    ('<0.1 %', '0.0 %')
     """
     tenths = round(Fraction(part * 1000, whole))
+    if part and not tenths:
+        return "<0.1 %"
     sign = "" if tenths != 1000 or part == whole else ">" if part > whole else "<"
     return f"{sign}{tenths // 10:,}.{tenths % 10} %"
 

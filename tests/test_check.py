@@ -186,6 +186,10 @@ def test_misspelled(fxprof_budget):
         fxprof_budget(nn.Linear(16, 32), (2, 16), mac="1k")
     with pytest.raises(fxprof.InputError, match="nothing to check: give at least one of macs, flops"):
         fxprof_budget(nn.Linear(16, 32), (2, 16))
+
+def test_wrong_input(fxprof_budget):
+    from torch import nn
+    fxprof_budget(nn.Linear(16, 32), (2, 17), macs="1k")
 """
 
 
@@ -197,9 +201,12 @@ def test_the_pytest_fixture(tmp_path: Path) -> None:
         [sys.executable, "-m", "pytest", "-q", *plugins],
         cwd=tmp_path, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
-    assert "1 failed, 2 passed" in done.stdout, done.stdout + done.stderr
+    assert "2 failed, 2 passed" in done.stdout, done.stdout + done.stderr
     assert "MACs: 280 over the limit; the 2 heaviest modules by themselves:" in done.stdout
     assert "test_budget.py::test_over" in done.stdout
+    # What cannot be counted is one sentence below the test's own line, and nothing of torch's or fxprof's code.
+    assert '>       fxprof_budget(nn.Linear(16, 32), (2, 17), macs="1k")' in done.stdout
+    assert "given 2x17" in done.stdout and "direct cause" not in done.stdout and "tracer.py" not in done.stdout
 
 
 def test_the_plugin_is_installed_by_its_entry_point() -> None:
