@@ -37,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FxprofError as err:
         print(f"benchmarks: {err}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 import fxprof
 from benchmarks import peers
 from benchmarks.cases import CASES
-from benchmarks.options import add_models, listed
+from benchmarks.options import add_models, listed, writable
 from benchmarks.peers import Answer
 from benchmarks.zoos import built
 from fxprof.errors import InputError
@@ -152,7 +152,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_models(parser, "default: classification")
     parser.add_argument("--cases", action="store_true", help="small models on which tools disagree, instead of a zoo")
     parser.add_argument("--tools", type=listed, metavar="A,B", help="default: all installed")
-    parser.add_argument("--record", type=Path, metavar="FILE.json", help="also keep there what the tools said")
+    parser.add_argument("--record", type=writable, metavar="FILE.json", help="also keep there what the tools said")
 
 
 def main(args: argparse.Namespace) -> bool:

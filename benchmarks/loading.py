@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.options import amount
+
 _RUN = """
 import resource, sys, time
 import torch
@@ -100,7 +102,7 @@ def _python(*args: str) -> str:
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("--gigabytes", type=float, default=2.0, metavar="N", help="size of the file (default: 2)")
+    parser.add_argument("--gigabytes", type=amount, default=2.0, metavar="N", help="size of the file (default: 2)")
     parser.add_argument("--suffix", choices=(".pth", ".safetensors"), default=".pth", help="default: .pth")
 
 

@@ -6,6 +6,7 @@ import argparse
 import csv
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, fields
+from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +21,31 @@ def listed(text: str) -> list[str]:
     return text.split(",")
 
 
+def positive(text: str) -> int:
+    """Read a whole number of 1 or more."""
+    if not text.isascii() or not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"must be a whole number, 1 or more, got {text!r}")
+    return int(text)
+
+
+def amount(text: str) -> float:
+    """Read a number above 0."""
+    try:
+        if 0 < (number := float(text)) < inf:
+            return number
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"must be a number above 0, got {text!r}")
+
+
+def writable(text: str) -> Path:
+    """Read the name of a file to write, in a folder that is there: it is written when all is done."""
+    path = Path(text)
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"must be in a folder that exists, got {text!r}")
+    return path
+
+
 def add_models(parser: argparse.ArgumentParser, what: str = "default: all") -> None:
     """Add --models."""
     parser.add_argument("--models", type=listed, metavar="A,B", help=what)
@@ -27,7 +53,7 @@ def add_models(parser: argparse.ArgumentParser, what: str = "default: all") -> N
 
 def add_out(parser: argparse.ArgumentParser) -> None:
     """Add --out."""
-    parser.add_argument("--out", type=Path, metavar="FILE.csv", help="also write every result there")
+    parser.add_argument("--out", type=writable, metavar="FILE.csv", help="also write every result there")
 
 
 def add_resume(parser: argparse.ArgumentParser) -> None:
@@ -38,9 +64,9 @@ def add_resume(parser: argparse.ArgumentParser) -> None:
 def add_limits(parser: argparse.ArgumentParser) -> None:
     """Add what each model's process may take."""
     default = Limits()
-    parser.add_argument("--workers", type=int, default=default.workers, metavar="N", help="models at a time")
-    parser.add_argument("--seconds", type=float, default=default.seconds, metavar="S", help="per model")
-    parser.add_argument("--memory", type=float, default=default.gib, metavar="GIB", help="per model")
+    parser.add_argument("--workers", type=positive, default=default.workers, metavar="N", help="models at a time")
+    parser.add_argument("--seconds", type=amount, default=default.seconds, metavar="S", help="per model")
+    parser.add_argument("--memory", type=amount, default=default.gib, metavar="GIB", help="per model")
 
 
 def limits(args: argparse.Namespace) -> Limits:

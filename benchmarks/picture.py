@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 import fxprof
+from benchmarks.options import writable
 from fxprof.errors import InputError
 
 _README = Path(__file__).with_name("report.webp")
@@ -39,7 +40,7 @@ def picture(page: str, size: dict[str, int]) -> bytes:
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("--out", type=Path, default=_README, metavar="FILE.webp", help="default: the README's")
+    parser.add_argument("--out", type=writable, default=_README, metavar="FILE.webp", help="default: the README's")
 
 
 def main(args: argparse.Namespace) -> bool:

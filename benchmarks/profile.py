@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 import fxprof
+from benchmarks.options import positive
 from fxprof import zoo
 
 _HERE = str(Path(fxprof.__file__).parent)
@@ -65,7 +66,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("model", metavar="MODEL", help="a MODEL string, as for fxprof report")
     parser.add_argument("--cold", action="store_true", help="with nothing remembered from the analysis before")
-    parser.add_argument("--top", type=int, default=15, metavar="N", help="lines of each list (default: 15)")
+    parser.add_argument("--top", type=positive, default=15, metavar="N", help="lines of each list (default: 15)")
 
 
 def main(args: argparse.Namespace) -> bool:

@@ -15,7 +15,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.options import add_models
+from benchmarks.options import add_models, listed, positive
+from fxprof.errors import InputError
 from fxprof.progress import progress
 
 VISION = (
@@ -115,15 +116,21 @@ def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add_models(parser, "MODEL strings; default: ten of torchvision and three language models")
-    parser.add_argument("--processes", type=int, default=3, metavar="N", help="fresh processes per model (default: 3)")
-    parser.add_argument("--ways", default="", metavar="A,B", help="only these beside fxprof and forward")
+    parser.add_argument(
+        "--processes", type=positive, default=3, metavar="N", help="fresh processes per model (default: 3)"
+    )
+    parser.add_argument("--ways", type=listed, default=[], metavar="A,B", help="only these beside fxprof and forward")
     parser.add_argument("--json", action="store_true", help="print the seconds as JSON")
 
 
 def main(args: argparse.Namespace) -> bool:
     """Run and print; whether the medians are within the limits."""
-    ways = [way for way in args.ways.split(",") if way]
-    measured = run(args.models or (*VISION, *LANGUAGE), args.processes, ways)
+    from benchmarks.speed_ways import ON_CPU, ON_META  # torch, which the measuring processes import for themselves
+
+    for way in args.ways:
+        if way not in {**ON_META, **ON_CPU}:
+            raise InputError(f"no way is called {way!r}; there are {', '.join([*ON_META, *ON_CPU])}")
+    measured = run(args.models or (*VISION, *LANGUAGE), args.processes, args.ways)
     printed, good = lines(measured)
     if args.json:
         print(json.dumps([{"model": s.model, "seconds": s.seconds, "missing": s.missing} for s in measured], indent=1))

@@ -157,6 +157,43 @@ def test_unknown_models_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert "torchvision has no model called resnet51" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (
+            ["coverage", "torchvision", "--workers", "0"],
+            "argument --workers: must be a whole number, 1 or more, got '0'",
+        ),
+        (["accuracy", "torchvision", "--seconds", "-1"], "argument --seconds: must be a number above 0, got '-1'"),
+        (["accuracy", "torchvision", "--memory", "much"], "argument --memory: must be a number above 0, got 'much'"),
+        (
+            ["matching", "--out", "no/such/x.csv"],
+            "argument --out: must be in a folder that exists, got 'no/such/x.csv'",
+        ),
+        (["conventions", "--record", "no/such/x.json"], "must be in a folder that exists, got 'no/such/x.json'"),
+        (["picture", "--out", "no/such/x.webp"], "must be in a folder that exists, got 'no/such/x.webp'"),
+        (["profile", "resnet18", "--top", "-1"], "argument --top: must be a whole number, 1 or more, got '-1'"),
+        (["loading", "--gigabytes", "0"], "argument --gigabytes: must be a number above 0, got '0'"),
+        (["speed", "--processes", "0"], "argument --processes: must be a whole number, 1 or more, got '0'"),
+        (
+            ["speed", "--ways", "forwards"],
+            "no way is called 'forwards'; there are flop_counter, symbolic_trace, export",
+        ),
+    ],
+)
+def test_wrong_options_are_refused_first(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, args: list[str], message: str
+) -> None:
+    """Before anything runs, and with status 2."""
+    monkeypatch.chdir(tmp_path)
+    try:
+        status = main(args)
+    except SystemExit as err:
+        status = int(err.code or 0)
+    out, said = capsys.readouterr()
+    assert (status, out) == (2, "") and message in said
+
+
 def test_detectors_keep_all_boxes_on_random_weights() -> None:
     """The reference's detectors are set to keep what fxprof assumes they keep at most."""
 
