@@ -28,8 +28,8 @@ def sure(plan: Plan) -> Plan:
     )
 
 
-def check_plan(plan: Plan, model_tensors: Mapping[str, Tensor], specs: Mapping[str, Any]) -> None:
-    """Refuse a plan of another model or checkpoint. Raises InputError for what is no plan, else CheckpointError."""
+def check_plan(plan: Plan, model_tensors: Mapping[str, Tensor]) -> None:
+    """Refuse a plan of another model. Raises InputError for what is no plan, else CheckpointError."""
     if not isinstance(plan, Plan):
         raise InputError(f"plan= must be a Plan from match or Plan.from_dict, got {type(plan).__name__}")
     names = [match.target for match in plan.matches]
@@ -37,6 +37,10 @@ def check_plan(plan: Plan, model_tensors: Mapping[str, Tensor], specs: Mapping[s
         raise CheckpointError(f"the plan must name each tensor of the model once, got {listed(twice)} twice")
     if unknown := sorted(set(names) - set(model_tensors)):
         raise CheckpointError(f"the plan names {listed(unknown)}, which the model does not have")
+
+
+def check_keys(plan: Plan, specs: Mapping[str, Any]) -> None:
+    """Refuse a plan of another checkpoint. Raises CheckpointError."""
     if lost := sorted({name for match in plan.matches for name in match.sources} - set(specs)):
         raise CheckpointError(f"the plan names {listed(lost)}, which the checkpoint does not hold")
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from fxprof.checkpoint import optimizer as optimizers
 from fxprof.checkpoint import pieces, targets
-from fxprof.checkpoint.checks import check_coverage, check_plan, check_strict, completed, sure
+from fxprof.checkpoint.checks import check_coverage, check_keys, check_plan, check_strict, completed, sure
 from fxprof.checkpoint.commit import Draft, commit
 from fxprof.checkpoint.devices import on_cpu
 from fxprof.checkpoint.matching import match as make_plan
@@ -77,13 +77,16 @@ def load(
     model_tensors = targets.tensors(model)
     checkpoint = read(source, trust=trust, container=container)
     if plan is None:
+        checkpoint = checkpoint.suited({name: tuple(tensor.shape) for name, tensor in model_tensors.items()})
         made = make_plan(
             model, checkpoint, prefix=prefix, rename=rename, include=include, exclude=exclude,
             adapt=adapt, inputs=inputs, trust=trust, container=container,
         )  # fmt: skip
         plan = made if rename == "best" else sure(made)
     else:
-        check_plan(plan, model_tensors, checkpoint.specs)
+        check_plan(plan, model_tensors)
+        checkpoint = checkpoint.taken(plan.container)
+        check_keys(plan, checkpoint.specs)
         plan = completed(plan, model_tensors, checkpoint.specs)
     if strict:
         check_strict(plan)

@@ -70,7 +70,7 @@ def match(
     else:
         from fxprof.checkpoint.reading import read
 
-        checkpoint = read(source, trust=trust, container=container)
+        checkpoint = read(source, trust=trust, container=container).suited(describe(model).shapes)
         shapes = {key: tuple(spec.shape) for key, spec in checkpoint.specs.items()}
         found = checkpoint.container
     target = describe(model, inputs)

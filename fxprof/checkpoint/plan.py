@@ -52,6 +52,7 @@ class Container:
     path: tuple[str, ...] = ()
     alternatives: Mapping[str, int] = field(default_factory=dict)  # dotted path -> number of tensors
     extras: tuple[str, ...] = ()
+    joined: Mapping[str, str] = field(default_factory=dict)  # dotted paths of dicts -> their modules
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +144,7 @@ def _match(data: Mapping[str, Any]) -> Match:
 
 def _container(data: Mapping[str, Any]) -> Container:
     others = {_text(name): _count(count) for name, count in data["alternatives"].items()}
-    return Container(_texts(data["path"]), others, _texts(data["extras"]))
+    return Container(_texts(data["path"]), others, _texts(data["extras"]), _names(data.get("joined", {})))
 
 
 def _coverage(data: Mapping[str, Any]) -> Coverage:

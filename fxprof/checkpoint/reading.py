@@ -24,10 +24,12 @@ from fxprof.checkpoint.formats.sharded import read_index
 from fxprof.checkpoint.formats.store import MemoryStore, Store
 from fxprof.checkpoint.formats.trusted import plain
 from fxprof.checkpoint.listing import listing, to_dict
+from fxprof.checkpoint.plan import Container
 from fxprof.checkpoint.remote import check_name_hash, fetch, is_url, name_hash
+from fxprof.checkpoint.suiting import suited
 from fxprof.checkpoint.unwrap import choose, describe, extras_of, find, items_of
 from fxprof.errors import CheckpointError, InputError
-from fxprof.records import TensorSpec
+from fxprof.records import Shape, TensorSpec
 
 
 class Checkpoint:
@@ -38,26 +40,52 @@ class Checkpoint:
     """
 
     @on_cpu()
-    def __init__(self, store: Store, path: Path | None = None, container: str | None = None) -> None:
+    def __init__(self, store: Store, path: Path | None = None, container: str | Container | None = None) -> None:
         self.path = path
         self._hash_checked = False
-        where = str(path) if path is not None else "the mapping"
+        self._is_chosen = container is not None  # by whoever asks for it
         found = find(store.tree, store.is_tensor)
-        chosen = choose(found, container, where, store.tree)
+        chosen = choose(found, container, self._where, store.is_tensor, store.tree)
         settled = store.settled(_named_tensors(chosen.entries, store).values())
         if settled is not store:
+            again = describe(chosen, found, store.tree, store.is_tensor)
             store = settled
             found = find(store.tree, store.is_tensor)
-            chosen = choose(found, ".".join(chosen.path), where)
+            chosen = choose(found, again, self._where, store.is_tensor)
         self._store = store
         self._leaves = _named_tensors(chosen.entries, store)
         if not self._leaves:
-            raise CheckpointError(f"the tensors in {where} must have names, but their keys are no strings")
+            raise CheckpointError(f"the tensors in {self._where} must have names, but their keys are no strings")
         self.specs: Mapping[str, TensorSpec] = {name: store.spec(leaf) for name, leaf in self._leaves.items()}
         self.container = describe(chosen, found, store.tree, store.is_tensor)
         self.extras: Mapping[str, Any] = Extras(store, dict(extras_of(chosen, store.tree, store.is_tensor)))
         self.format = store.format
         self.metadata: Mapping[str, Any] = {**store.metadata, **_versions(chosen.entries)}
+
+    @property
+    def _where(self) -> str:
+        return str(self.path) if self.path is not None else "the mapping"
+
+    def suited(self, model: Mapping[str, Shape]) -> Checkpoint:
+        """This checkpoint, or another of its dicts of tensors, or several as one, that fit a model's names and shapes.
+
+        Raises CheckpointError where two fit equally well.
+        """
+        store = self._store
+        if self._is_chosen or not self.container.alternatives:
+            return self
+        found = find(store.tree, store.is_tensor)
+        default = next(one for one in found if one.path == self.container.path)
+        chosen = suited(found, default, model, store, self._where)
+        return self if chosen is default else self.taken(describe(chosen, found, store.tree, store.is_tensor))
+
+    def taken(self, container: Container) -> Checkpoint:
+        """What a plan says that it was made with; this checkpoint where that is not in the file."""
+        if self._is_chosen or (container.path == self.container.path and not container.joined):
+            return self
+        other = Checkpoint(self._store, self.path, container)
+        other._hash_checked = self._hash_checked
+        return other
 
     @on_cpu()
     def tensor(self, name: str) -> torch.Tensor:

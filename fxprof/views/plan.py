@@ -36,10 +36,12 @@ def _header(plan: Plan) -> str:
         f"({_percent(cover.model)} of its parameters), from {_percent(cover.checkpoint)} of the checkpoint's "
         f"{grouped(cover.checkpoint_tensors)} tensors' elements."
     ]
-    if plan.container.path:
+    if plan.container.joined:
+        lines.append(f"Taken together: {listed(map(_dict_name, plan.container.joined))}.")
+    elif plan.container.path:
         lines.append(f"Taken from {safe('.'.join(plan.container.path))}.")
     if plan.container.alternatives:
-        others = (f"{safe(name)} ({count:,})" for name, count in plan.container.alternatives.items())
+        others = (f"{_dict_name(name)} ({count:,})" for name, count in plan.container.alternatives.items())
         lines.append(f"Other sets of tensors: {listed(others)}.")
     if plan.container.extras:
         lines.append(f"Also in the file: {listed(map(safe, plan.container.extras), 8)}.")
@@ -48,6 +50,10 @@ def _header(plan: Plan) -> str:
     if plan.tied:
         lines.append(f"Tied: {listed(f'{safe(alias)} = {safe(owner)}' for alias, owner in plan.tied.items())}.")
     return "\n".join(lines)
+
+
+def _dict_name(name: str) -> str:
+    return safe(name) or "the outermost dict"
 
 
 def _percent(part: float) -> str:

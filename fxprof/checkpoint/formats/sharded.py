@@ -139,7 +139,7 @@ def _open(
         raise CheckpointError(f"{index}: every shard must be there, but there is no file {name!r} in {path.parent}")
     try:
         store = shards[name] = open_shard(path)
-        found = choose(find(store.tree, store.is_tensor), None, str(path))
+        found = choose(find(store.tree, store.is_tensor), None, str(path), store.is_tensor)
         leaves = {key: leaf for key, leaf in items_of(found.entries) if isinstance(key, str) and store.is_tensor(leaf)}
         settled = store.settled(leaves.values())
         if settled is not store:

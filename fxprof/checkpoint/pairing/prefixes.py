@@ -88,6 +88,19 @@ def _wrapper_prefix(named: Mapping[str, Shape]) -> str:
     return f"{text}." if text else ""
 
 
+def agreement(source: Mapping[Path, Shape], target: Mapping[Path, Shape]) -> int:
+    """How many tensors agree in name and shape under the best prefix of either side.
+
+    >>> agreement({("fc", "weight"): (2, 3)}, {("model", "fc", "weight"): (2, 3), ("model", "fc", "bias"): (2,)})
+    1
+    """
+    exact = len(source.items() & target.items())
+    if exact == min(len(source), len(target)):
+        return exact
+    sides = ({".".join(path): (path, shape) for path, shape in side.items()} for side in (source, target))
+    return max([exact, *_votes(*sides).values()])
+
+
 # -- solving by overlap ----------------------------------------------------------------------------
 
 
