@@ -30,7 +30,7 @@ norm: bn ln layernorm batchnorm normalization rmsnorm groupnorm gn lnorm normali
 down: downsample downsampling shortcut skip identity reduction
 attn: attention selfattention mha self_attn self_attention
 mlp: ffn feedforward feed_forward
-fc1: intermediate lin1 linear1 c_fc up_proj fc_1
+fc1: intermediate lin1 linear1 c_fc fc_1
 fc2: lin2 linear2 fc_2
 out: output o c_proj out_proj proj wo
 head: classifier logits lm_head classification heads
@@ -49,7 +49,7 @@ pw: pointwise
 scale: gamma lambda ls layer_scale layerscale lambda1
 conv: convolution conv2d
 gate: w1 gate_proj
-up: w3
+up: w3 up_proj
 bias_table: relative_position_bias_table
 pool: pooler pooling
 enc: encoder
@@ -220,6 +220,16 @@ def words(text: str) -> frozenset[str]:
             found |= {_CANONICAL.get(part, part) for part in parts if not part.isdecimal()}
     telling = frozenset(word for word in found - _FILLERS if len(word) > 1 or word in "qkv")
     return telling or frozenset(found)
+
+
+def kind(block: str) -> frozenset[str]:
+    """What a block is called beside its number; nothing for what any block may be called.
+
+    >>> kind("neck.refinenet4"), kind("encoder.layers.0"), kind("s.1")
+    (frozenset({'refinenet'}), frozenset(), frozenset())
+    """
+    last = next((token for token in reversed(block.split(".")) if not token.isdecimal()), "")
+    return frozenset(word for word in words(_NUMBER.sub("", last)) - _FILLERS if len(word) > 1)
 
 
 def is_crossed(local: str) -> bool:

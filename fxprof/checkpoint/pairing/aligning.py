@@ -6,13 +6,14 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from itertools import groupby
 
-from fxprof.checkpoint.names import counting
+from fxprof.checkpoint.names import counting, kind, words
 from fxprof.checkpoint.pairing.blocks import Block, BlockPair
 from fxprof.checkpoint.pairing.leaves import Signature
 
 _ALIKE = 0.5
 _ROW = 4
 _FEW = 4  # less than one in so many
+_LEVELS = 5  # no pyramid has more
 
 
 def align(ours: list[Block], theirs: list[Block]) -> list[BlockPair]:
@@ -20,6 +21,8 @@ def align(ours: list[Block], theirs: list[Block]) -> list[BlockPair]:
     if not all(counting([block.number for block in blocks]) for blocks in (ours, theirs)):
         return []
     if len(ours) == len(theirs) and all(_overlap(a, b) >= _ALIKE for a, b in zip(ours, theirs)):
+        if _may_be_turned(ours, theirs):
+            return [BlockPair(a, b, "order", False) for a, b in zip(ours, theirs)]
         return [BlockPair(a, b, "number" if len(ours) > 1 else "structure") for a, b in zip(ours, theirs)]
     if run := _contained(ours, theirs):
         return run
@@ -35,6 +38,18 @@ def align(ours: list[Block], theirs: list[Block]) -> list[BlockPair]:
     if backwards := _backwards(ours_shared, theirs_shared):
         return backwards
     return [] if single else _by_number(ours, theirs)
+
+
+def _may_be_turned(ours: list[Block], theirs: list[Block]) -> bool:
+    """Whether they are levels of a pyramid that all hold the same, under other names and from another first number on.
+
+    DPT's refinenet4 is the first layer of the fusion stage in transformers.
+    """
+    alike = len({block.signature for block in (*ours, *theirs)}) == 1
+    if not 2 < len(ours) <= _LEVELS or not alike or ours[0].number[-1:] == theirs[0].number[-1:]:
+        return False
+    names = ours[0].name, theirs[0].name
+    return not (kind(names[0]) | kind(names[1])) <= words(names[0]) & words(names[1])
 
 
 def _kinds(blocks: Sequence[Block]) -> list[tuple[Signature, ...]]:

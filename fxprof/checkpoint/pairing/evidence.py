@@ -114,6 +114,9 @@ def by_number(kind: BlockType, group: OpenClass, known: Known) -> Pairs:
         names = [name for name in names[0] if not is_crossed(name)], [name for name in names[1] if not is_crossed(name)]
     if len(names[0]) != len(names[1]) or len(names[0]) < 2:
         return []
+    # Deformable DETR's norm1 is that of the cross-attention, DETR's that of the self-attention.
+    if any(map(is_crossed, names[0])) != any(map(is_crossed, names[1])):
+        return []
     ours, theirs = _ordered(names[0]), _ordered(names[1])
     return list(zip(ours, theirs)) if ours and theirs else []
 
