@@ -114,11 +114,18 @@ def by_number(kind: BlockType, group: OpenClass, known: Known) -> Pairs:
         names = [name for name in names[0] if not is_crossed(name)], [name for name in names[1] if not is_crossed(name)]
     if len(names[0]) != len(names[1]) or len(names[0]) < 2:
         return []
-    # Deformable DETR's norm1 is that of the cross-attention, DETR's that of the self-attention.
-    if any(map(is_crossed, names[0])) != any(map(is_crossed, names[1])):
-        return []
     ours, theirs = _ordered(names[0]), _ordered(names[1])
-    return list(zip(ours, theirs)) if ours and theirs else []
+    pairs = list(zip(ours, theirs)) if ours and theirs else []
+    crossed = any(map(is_crossed, names[0])), any(map(is_crossed, names[1]))
+    if crossed[0] == crossed[1] or _has_torchs_names(kind.target if crossed[0] else kind.source):
+        return pairs
+    # Deformable DETR's norm1 is that of the cross-attention, others' that of the self-attention; the last is the last.
+    return [pair for pair in pairs if 2 in map(norm_role, pair)]
+
+
+def _has_torchs_names(names: Iterable[Local]) -> bool:
+    """Whether a block is ``nn.TransformerDecoderLayer``, whose norm2 is that of its multihead_attn."""
+    return any("multihead_attn" in name.split(".") for name in names)
 
 
 def by_same_words(kind: BlockType, group: OpenClass, known: Known) -> Pairs:
@@ -218,12 +225,19 @@ def _ordered(names: Sequence[Local]) -> list[Local]:
 
     >>> _ordered(["t.1.before_norm", "t.0.after_norm", "t.0.before_norm", "t.1.after_norm"])
     ['t.0.before_norm', 't.0.after_norm', 't.1.before_norm', 't.1.after_norm']
+    >>> _ordered(["post_mlp_layernorm", "post_attention_layernorm"])
+    ['post_attention_layernorm', 'post_mlp_layernorm']
     """
     placed = {_placed(name): name for name in names}
     if len(placed) == len(names) and len(set(map(template, placed))) == 1 and counting(list(map(numbers, placed))):
         return [placed[name] for name in sorted(placed, key=numbers)]
     roles = {role: name for name in names if (role := norm_role(name)) is not None}
-    return [roles[role] for role in sorted(roles)] if len(roles) == len(names) else []
+    if len(roles) == len(names):
+        return [roles[role] for role in sorted(roles)]
+    # Where both come after their part, that after attention is the first.
+    both = len(names) == 2 and [norm_role(name) for name in names] == [2, 2]
+    after = [name for name in names if both and "attn" in words(name)]
+    return sorted(names, key=lambda name: name not in after) if len(after) == 1 else []
 
 
 def _placed(name: Local) -> Local:
