@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from fxprof.commands import check, checkpoint, compare, explain, report, sweep
 from fxprof.commands.help import shaped
 from fxprof.commands.output import silence
+from fxprof.commands.typed import typed
 from fxprof.errors import FxprofError, UncountedError
 from fxprof.version import __version__
 from fxprof.views.text import safe
@@ -29,9 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         status: int = args.run(args)
         return status
     except UncountedError as err:
-        return _fail(err, 1)
+        return _fail(err, 1, args)
     except FxprofError as err:
-        return _fail(err, 2)
+        return _fail(err, 2, args)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # the reader (head, less) has enough
@@ -49,6 +50,6 @@ def build_parser() -> argparse.ArgumentParser:
     return shaped(parser)
 
 
-def _fail(err: FxprofError, status: int) -> int:
-    print("fxprof:", "\n".join(map(safe, str(err).splitlines())), file=sys.stderr)
+def _fail(err: FxprofError, status: int, args: argparse.Namespace) -> int:
+    print("fxprof:", "\n".join(map(safe, typed(str(err), args).splitlines())), file=sys.stderr)
     return status

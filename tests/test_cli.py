@@ -198,7 +198,7 @@ def test_interrupt(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["report", "report.json", "--input", "1,3"], "a saved report cannot be counted again: --input and --training"),
         (["report", "report.json", "-o", "out.xyz"], "no format goes with 'out.xyz': end it in .txt, .json, .md, .csv"),
         (["report", "report.json", "-o", "no/such/out.txt"], "cannot write 'no/such/out.txt': No such file or dir"),
-        (["report", "report.json", "--by", "op", "--depth", "2"], "depth goes with by='module' or by='type'"),
+        (["report", "report.json", "--by", "op", "--depth", "2"], "depth goes with --by module or --by type"),
         (["report", "resnet5"], "no torchvision model is called 'resnet5'; did you mean resnet50 or"),
         (["report", "my_net.py"], "'my_net.py' must be followed by what builds the model"),
         (["report", "nope.py:net"], "no file 'nope.py' (from MODEL 'nope.py:net')"),

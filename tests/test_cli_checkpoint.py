@@ -161,7 +161,7 @@ def test_load_containers(here: Path, capsys: pytest.CaptureFixture[str]) -> None
         (["load", NET, "net.pth", "-o", "out.pth", "--plan", "p", "--rename", "best"], "give --rename to match"),
         (["load", NET, "net.pth", "-o", "out.pth", "--plan", "p", "--prefix", "a"], "give --prefix to match"),
         (["load", NET, "net.pth", "-o", "out.pth", "--plan", "my_net.py"], "must be a plan saved by"),
-        (["load", "my_net.py:Tokens", "net.pth", "-o", "out.pth", "--strict"], "strict=True needs"),
+        (["load", "my_net.py:Tokens", "net.pth", "-o", "out.pth", "--strict"], "--strict needs every tensor"),
     ],
 )
 def test_bad_input(args: list[str], message: str, file: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -172,8 +172,18 @@ def test_bad_input(args: list[str], message: str, file: str, capsys: pytest.Capt
     assert files() == ["my_net.py", "net.pth"]
 
 
+def test_hints_are_options(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What a message tells to do is written as it is typed, in errors and under tables."""
+    torch.save({"one": state(), "two": state(width=8)}, here / "net.pth")
+    assert "with --container: two (4)" in run(capsys, "inspect", "net.pth")[1]
+    torch.save({**state(), "b.weight": torch.zeros(7, 16), "b.bias": torch.zeros(7)}, here / "net.pth")
+    assert "--adapt head-rows keeps what both have" in run(capsys, "match", NET, "net.pth")[1]
+    torch.save({**state(), "b.weight": torch.zeros(4, 16).to_sparse()}, here / "net.pth")
+    assert "or leave it out with --exclude" in fails(capsys, "load", NET, "net.pth", "-o", "out.pth")
+
+
 def test_pickles_need_trust(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A whole model in a pickle is refused, and inspected with --trust."""
     torch.save({"model": torch.nn.Linear(2, 3)}, "whole.pth")
-    assert "trust" in fails(capsys, "inspect", "whole.pth")
+    assert "pass --trust to load it anyway" in fails(capsys, "inspect", "whole.pth")
     assert run(capsys, "inspect", "whole.pth", "--trust")[0] == 0

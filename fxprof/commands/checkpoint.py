@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fxprof.commands.models import BUILT, load_torch
 from fxprof.commands.output import show
+from fxprof.commands.typed import typed
 from fxprof.errors import InputError
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def _inspect(args: argparse.Namespace) -> int:
     from fxprof.checkpoint.reading import read
 
     checkpoint = read(args.file, trust=args.trust, container=args.container)
-    show(json.dumps(checkpoint.to_dict(), indent=1) if args.format == "json" else str(checkpoint))
+    show(json.dumps(checkpoint.to_dict(), indent=1) if args.format == "json" else typed(str(checkpoint), args))
     return 0
 
 
@@ -86,7 +87,7 @@ def _match(args: argparse.Namespace) -> int:
     from fxprof.checkpoint.matching import match
 
     plan = match(_model(args), args.file, **_matching(args))
-    show(plan.to_json() if args.format == "json" else str(plan))
+    show(plan.to_json() if args.format == "json" else typed(str(plan), args))
     return _status(plan)
 
 
@@ -105,7 +106,7 @@ def _load(args: argparse.Namespace) -> int:
     model = _model(args)
     result = load(model, args.file, plan=plan, strict=args.strict, force=args.force, **_matching(args))
     save(model, args.output)
-    show(json.dumps(result.to_dict(), indent=1) if args.format == "json" else str(result))
+    show(json.dumps(result.to_dict(), indent=1) if args.format == "json" else typed(str(result), args))
     return _status(result.plan)
 
 
