@@ -125,6 +125,30 @@ def head_rows(source: Tensor, current: Tensor) -> Tensor:
     return torch.cat([source[:rows].to(current.dtype), current[rows:]])
 
 
+def weight_norm(scale: Tensor, direction: Tensor) -> Tensor:
+    """The weight that weight norm keeps as ``g`` and ``v``: ``v`` with the norms ``g``, along the axis that ``g`` has.
+
+    >>> weight_norm(torch.tensor([[10.0], [1.0]]), torch.tensor([[3.0, 4.0], [0.0, 2.0]]))
+    tensor([[6., 8.],
+            [0., 1.]])
+    """
+    axes = [axis for axis, size in enumerate(scale.shape) if size > 1]
+    kept = axes[0] if axes else 0
+    shape = tuple(size if axis == kept else 1 for axis, size in enumerate(direction.shape))
+    if scale.ndim and scale.shape != shape:
+        raise _misfit("weight-norm", scale, tuple(direction.shape), "g must have the sizes of one axis of v")
+    exact = torch.promote_types(direction.dtype, torch.float32)
+    made: Tensor = torch._weight_norm(direction.to(exact), scale.to(exact), kept if scale.ndim else -1)
+    return made.to(direction.dtype)
+
+
+def pruned(weight: Tensor, mask: Tensor) -> Tensor:
+    """The weight that pruning keeps as ``orig`` and ``mask``: their product."""
+    if weight.shape != mask.shape:
+        raise _misfit("pruning", weight, tuple(mask.shape), "the mask must have the shape of the weight")
+    return weight * mask
+
+
 def pos_embed(source: Tensor, shape: Shape, extra_last: bool = False) -> Tensor:
     """Resize a table of positions by bicubic interpolation; tokens outside its grid are kept.
 

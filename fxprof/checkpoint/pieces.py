@@ -7,14 +7,14 @@ between views of both sides, so a fused matrix is filled from its three sources 
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 
-from fxprof.checkpoint import adapt, targets
+from fxprof.checkpoint import adapt, plan, targets
 from fxprof.checkpoint.names import number
 from fxprof.checkpoint.plan import Match
 from fxprof.errors import CheckpointError
@@ -22,7 +22,13 @@ from fxprof.errors import CheckpointError
 _BLOCK = re.compile(r"qkv\[(\d+)/(\d+)\]")
 _ROWS = re.compile(r"qkv\[(\d+):(\d+)\]")
 # Their values are computed, not moved: what belongs to the old values (an optimizer's moments) does not follow.
-COMPUTED = ("first-conv", "head-rows", "pos-embed")
+COMPUTED = ("first-conv", "head-rows", "pos-embed", *plan.COMPUTED)
+
+
+_FROM_TWO: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "weight-norm": adapt.weight_norm,
+    "pruning": adapt.pruned,
+}
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,8 @@ def adapted(match: Match, target: Tensor, sources: Sequence[Tensor], model: nn.M
     how, shape = match.how, tuple(target.shape)
     if how == "qkv" and len(sources) > 1:
         return adapt.fuse_qkv(sources)
+    if how in _FROM_TWO and len(sources) == 2:
+        return _FROM_TWO[how](*sources)
     if len(sources) != 1:
         raise CheckpointError(f"{how!r} takes one tensor of the checkpoint, got {len(sources)}")
     source = sources[0]

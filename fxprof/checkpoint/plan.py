@@ -11,6 +11,9 @@ from fxprof.errors import InputError
 from fxprof.records import Shape
 from fxprof.shown import Shown
 
+# The adaptations that make one tensor of the parts in which it is kept.
+COMPUTED = ("weight-norm", "pruning")
+
 # 1: first format.
 FORMAT = 1
 
@@ -27,6 +30,7 @@ class Match:
     * "qkv[32:48]": the target is these rows of the source, as k and v are smaller than q;
     * "reshape": the same elements in the same order under another shape;
     * "transpose": the 2-D source is transposed;
+    * "weight-norm": v scaled to the norms g; "pruning": weight and mask multiplied;
     * "first-conv", "head-rows", "pos-embed", "rope": see ``adapt=``.
 
     ``reason`` says what the choice rests on: name (equal names too), structure, number, vote, graph,

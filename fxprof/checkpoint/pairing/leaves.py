@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from math import prod
 
 from fxprof.checkpoint.names import TRACKED, Path, leaf_of, natural, words
-from fxprof.checkpoint.pairing.parametrized import parts_of
+from fxprof.checkpoint.pairing.parametrized import Whole, parts_of
 from fxprof.records import Shape
 
 Signature = tuple[tuple[str, Shape], ...]
@@ -16,11 +16,12 @@ Signature = tuple[tuple[str, Shape], ...]
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """One tensor of a leaf module: its key, or the keys of q, k and v taken as one."""
+    """One tensor of a leaf module: its key, or the keys of q, k and v taken as one, or of what it is computed from."""
 
     keys: tuple[str, ...]
     shapes: tuple[Shape, ...]
     flipped: bool = False  # stored (in, out), compared as (out, in)
+    how: str = ""  # how it is computed
 
     @property
     def shape(self) -> Shape:
@@ -70,8 +71,8 @@ def folded(shape: Shape) -> Shape:
     return shape if len(shape) < 3 else (shape[0], prod(shape[1:]))
 
 
-def leaves(named: Mapping[str, tuple[Path, Shape]]) -> list[Leaf]:
-    """Group keys into leaf modules; each key comes with its normalized path."""
+def leaves(named: Mapping[str, tuple[Path, Shape]], made: Iterable[Whole] = ()) -> list[Leaf]:
+    """Group keys into leaf modules; each key comes with its normalized path. ``made`` is computed from other keys."""
     siblings: dict[Path, set[str]] = defaultdict(set)
     for path, _ in named.values():
         siblings[path[:-1]].add(path[-1])
@@ -86,6 +87,10 @@ def leaves(named: Mapping[str, tuple[Path, Shape]]) -> list[Leaf]:
         while leaf in tensors:  # gamma beside weight: both are there
             leaf += "'"
         tensors[leaf] = Tensor((key,), (shape,))
+    for whole in made:
+        owner, leaf = leaf_of(whole.path)
+        ranks.setdefault(owner, len(named))
+        owners.setdefault(owner, {})[leaf] = Tensor(whole.keys, (whole.shape,), how=whole.how)
     found = [Leaf(path, tensors, ranks[path]) for path, tensors in owners.items() if set(tensors) != {TRACKED}]
     return sorted(found, key=lambda leaf: natural(leaf.name))
 
@@ -141,7 +146,8 @@ def _joined(parts: list[Leaf], letters: str) -> tuple[Leaf | None, list[Leaf]]:
     for leaf in names:
         these = [part.tensors[leaf] for part in parts]
         shapes = tuple(tensor.shapes[0] for tensor in these)
-        if any(not shape or shape[1:] != shapes[0][1:] or tensor.flipped for shape, tensor in zip(shapes, these)):
+        whole = all(not tensor.flipped and not tensor.how for tensor in these)
+        if not whole or any(not shape or shape[1:] != shapes[0][1:] for shape in shapes):
             return None, []
         tensors[leaf] = Tensor(tuple(tensor.keys[0] for tensor in these), shapes)
     if not tensors:
@@ -181,4 +187,4 @@ def _lies(leaf: Leaf) -> bool | None:
 
 def _turned(leaf: Leaf) -> Leaf:
     weight = leaf.tensors["weight"]
-    return Leaf(leaf.path, {**leaf.tensors, "weight": Tensor(weight.keys, weight.shapes, True)}, leaf.rank)
+    return Leaf(leaf.path, {**leaf.tensors, "weight": replace(weight, flipped=True)}, leaf.rank)

@@ -38,7 +38,9 @@ class Outcome:
         """Match the tensors of two leaf modules."""
         for one, other in tensor_pairs(pair.source, pair.target):
             base = self._base(one, other, pair)
-            if len(one.keys) == 1 and len(other.keys) == 1:
+            if one.how:
+                self._compute(one, other, pair)
+            elif len(one.keys) == 1 and len(other.keys) == 1:
                 self._add_one(one, other, pair, base)
             elif len(other.keys) == 1:
                 self._put(Match(other.keys[0], one.keys, "qkv", pair.sure, pair.reason), one, pair)
@@ -75,6 +77,17 @@ class Outcome:
             self._put(Match(name, key, "reshape", told, reason), one, pair)
         else:
             self.mismatch(name, key, theirs, mine)
+
+    def _compute(self, one: Tensor, other: Tensor, pair: LeafPair) -> None:
+        """A tensor that the checkpoint keeps in parts, onto the same; nothing else is made of it."""
+        name = other.keys[0]
+        if len(other.keys) > 1 or one.flipped != other.flipped:
+            self.ambiguous.update(dict.fromkeys(other.keys, one.keys))
+        elif one.shapes == other.shapes:
+            self._put(Match(name, one.keys, one.how, pair.sure, pair.reason), one, pair)
+        else:
+            self.mismatched[name] = (other.shapes[0], one.shapes[0])
+            self.mismatched_sources[name] = one.keys[0]
 
     def _split(self, one: Tensor, other: Tensor, pair: LeafPair) -> None:
         """One fused tensor onto separate q, k and v: by blocks of rows, equal ones or those of grouped queries."""

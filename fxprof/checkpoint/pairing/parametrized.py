@@ -2,7 +2,8 @@
 
 Weight norm keeps a weight as ``weight_g`` and ``weight_v``, or as ``parametrizations.weight.original0`` and
 ``original1`` since torch 2; spectral norm keeps ``weight_orig``, ``weight_u`` and ``weight_v``. A part is matched with
-the same part of the same kind only, under either name: another kind's may have its name or its shape.
+the same part of the same kind only, under either name: another kind's may have its name or its shape. What a model
+has whole is computed from its parts where the formula needs no more than them.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from fxprof.checkpoint.names import Path
+from fxprof.records import Shape
 
 _NEW = "parametrizations"
 _OLD = re.compile(r"^(.+)_(g|v|u|orig|mask)$")
@@ -23,6 +25,19 @@ _KINDS = {
     "pruning": ({"orig", "mask"}, {"orig", "mask"}),
 }
 _SAME = {"original0": "g", "original1": "v", "original": "orig", "0._u": "u", "0._v": "v"}
+
+
+# The two parts that make the whole, which has the shape of the second; spectral norm also needs the kind of layer.
+_MAKING = {"weight norm": ("g", "v"), "pruning": ("orig", "mask")}
+
+
+class Whole(NamedTuple):
+    """A tensor that its parts make: under which path, how, from which keys, of which shape."""
+
+    path: Path
+    how: str
+    keys: tuple[str, ...]
+    shape: Shape
 
 
 class Part(NamedTuple):
@@ -75,6 +90,36 @@ def _kind(roles: set[str], is_new: bool) -> str:
         if needed <= roles <= known:
             return kind
     return f"parametrization ({', '.join(sorted(roles))})" if is_new else ""
+
+
+def wholes(ours: Mapping[str, tuple[Path, Shape]], theirs: Iterable[Path]) -> list[Whole]:
+    """What the checkpoint keeps in parts and the model does not.
+
+    >>> ours = {"fc.weight_g": (("fc", "weight_g"), (4, 1)), "fc.weight_v": (("fc", "weight_v"), (4, 3))}
+    >>> wholes(ours, [("fc", "weight")])
+    [Whole(path=('fc', 'weight'), how='weight-norm', keys=('fc.weight_g', 'fc.weight_v'), shape=(4, 3))]
+    """
+    theirs = set(theirs)
+    kinds = {part.kind for part in parts_of(theirs).values()}
+    held = {path: key for key, (path, _) in ours.items()}
+    roles: dict[tuple[Path, str], dict[str, str]] = defaultdict(dict)
+    for path, part in parts_of(held).items():
+        whole = (*part.owner, part.tensor)
+        if part.kind in _MAKING and whole not in held and (whole in theirs or part.kind not in kinds):
+            roles[whole, part.kind][part.role] = held[path]
+    found = []
+    for (path, kind), named in roles.items():
+        keys = tuple(named[role] for role in _MAKING[kind])
+        first, shape = (ours[key][1] for key in keys)
+        if _is_axis(first, shape) if kind == "weight norm" else first == shape:
+            found.append(Whole(path, kind.replace(" ", "-"), keys, shape))
+    return found
+
+
+def _is_axis(part: Shape, whole: Shape) -> bool:
+    """Whether a part has one axis of the whole, the others of size 1; a number of its own has none."""
+    along = len(part) == len(whole) and all(size in (1, full) for size, full in zip(part, whole))
+    return not part or (along and sum(size > 1 for size in part) <= 1)
 
 
 def kept_otherwise(ours: Iterable[Path], theirs: Iterable[Path]) -> list[str]:
