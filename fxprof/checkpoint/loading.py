@@ -22,6 +22,7 @@ from fxprof.checkpoint.matching import match as make_plan
 from fxprof.checkpoint.plan import Match, Plan
 from fxprof.checkpoint.reading import Checkpoint, read
 from fxprof.checkpoint.result import Change, Result
+from fxprof.checkpoint.sharing import disagreeing
 from fxprof.errors import CheckpointError
 from fxprof.views.text import listed
 
@@ -119,6 +120,7 @@ def _draft(
     memory = {targets.memory(tensor) for tensor in targets.everything(model)} - {0}
     filled: dict[Any, tuple[Match, list[Piece]]] = {}
     used = {name for match in plan.matches for name in match.sources}
+    written: list[tuple[str, Piece]] = []
     for match in plan.matches:
         target = model_tensors[match.target]
         target = made.get(id(target), target)
@@ -131,8 +133,10 @@ def _draft(
             _check_tied(draft, before, (match, found), force)
             continue
         _note_values(draft, match, target, sources, force)
-        draft.copies += found
+        written += [(match.target, piece) for piece in found]
         draft.loaded.append(target)
+    draft.copies += [piece for _, piece in written]
+    _check_shared(draft, written, force)
     for name, tied in plan.repeats.items():
         _check_repeat(draft, name, tied, plan, checkpoint, force)
     return draft
@@ -190,6 +194,20 @@ def _check_repeat(draft: Draft, name: str, target: str, plan: Plan, checkpoint: 
         return
     if not pieces.equal(checkpoint.tensor(match.sources[0]), checkpoint.tensor(name)):
         _conflict(draft, target, match, name, force)
+
+
+def _check_shared(draft: Draft, written: Sequence[tuple[str, Piece]], force: bool) -> None:
+    """What two tensors of the model have in common must have one value, too."""
+    with torch.no_grad():
+        names = disagreeing(written)
+    if names and not force:
+        raise CheckpointError(
+            f"{listed(names)} of the model would be written over in part: another tensor shares their memory, and the "
+            "checkpoint has other values for it; leave one out with exclude=, or force=True loads them so"
+        )
+    draft.changes += [
+        Change(name, "tied", "shares memory with another, which has other values in the checkpoint") for name in names
+    ]
 
 
 def _conflict(draft: Draft, target: str, first: Match, other: str, force: bool) -> None:

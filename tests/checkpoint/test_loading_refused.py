@@ -268,3 +268,26 @@ def test_strict_names_everything() -> None:
     assert [text.find(part) for part in parts] == sorted(text.find(part) for part in parts)
     assert -1 not in [text.find(part) for part in parts]
     assert unchanged(model, before)
+
+
+class Sharing(nn.Module):
+    """Two parameters on one memory, of which they share a part, and one beside them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        flat = torch.zeros(16)
+        self.one, self.other, self.beside = (nn.Parameter(flat[a:b]) for a, b in ((0, 6), (4, 10), (10, 16)))
+
+
+def test_memory_that_two_parameters_share_in_part() -> None:
+    """Values that agree on the shared part are loaded; others would be written over, and are refused."""
+    state = {name: torch.ones(6) for name in ("one", "other", "beside")}
+    model = Sharing()
+    assert not load(model, state).changes and same(model, state)
+    model, state["other"] = Sharing(), torch.full((6,), 2.0)
+    before = snapshot(model)
+    with pytest.raises(CheckpointError, match="one of the model would be written over in part"):
+        load(model, state)
+    assert unchanged(model, before)
+    assert [change.kind for change in load(model, state, force=True).changes] == ["tied"]
+    assert load(Sharing(), state, exclude="one").matches
