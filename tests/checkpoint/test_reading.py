@@ -109,6 +109,10 @@ def test_the_weights_of_a_folder(names: tuple[str, ...], chosen: str, tmp_path: 
         (("checkpoint-2/model.safetensors", "checkpoint-4/model.safetensors"), "folders in it: checkpoint-2, checkp"),
         (("a.fp16.safetensors", "a.fp32.safetensors"), "it holds a.fp16.safetensors, a.fp32.safetensors; pass the fi"),
         (("a.safetensors", "b.safetensors"), "it holds a.safetensors, b.safetensors; pass the file itself"),
+        (
+            ("model.safetensors", "model_1.safetensors"),
+            "it holds model.safetensors, model_1.safetensors; pass the file",
+        ),
         (("model-00001-of-00002.bin",), "but it holds model-00001-of-00002.bin only; get the index too"),
         (("logs/events.txt",), "but it holds none; pass the file itself"),
     ],

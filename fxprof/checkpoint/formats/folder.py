@@ -40,7 +40,7 @@ def in_folder(folder: Path) -> Path:
         return min(plain, key=lambda path: ("safetensors" not in path.name, path.name))
     files = _weights(folder)
     for name in _USUAL:
-        if folder / name in files:
+        if folder / name in files and not _has_more(folder / name, files):
             return folder / name
     whole = [path for path in files if not _SHARD.search(path.name)]
     if not whole and len(indexes) == 1:
@@ -56,6 +56,12 @@ def in_folder(folder: Path) -> Path:
         )
     held = listed([path.name for path in (*indexes, *files)]) or "none"
     raise InputError(f"the folder {folder} must hold one checkpoint, but it holds {held}; {_instead(folder, files)}")
+
+
+def _has_more(first: Path, files: list[Path]) -> bool:
+    """Whether other models lie beside one: accelerate numbers them, model_1.safetensors and so on."""
+    others = (path.stem.removeprefix(f"{first.stem}_") for path in files if path.suffix == first.suffix)
+    return any(rest.isdecimal() for rest in others)
 
 
 def _weights(folder: Path) -> list[Path]:
