@@ -137,9 +137,8 @@ def weight_norm(scale: Tensor, direction: Tensor) -> Tensor:
     shape = tuple(size if axis == kept else 1 for axis, size in enumerate(direction.shape))
     if scale.ndim and scale.shape != shape:
         raise _misfit("weight-norm", scale, tuple(direction.shape), "g must have the sizes of one axis of v")
-    exact = torch.promote_types(direction.dtype, torch.float32)
-    made: Tensor = torch._weight_norm(direction.to(exact), scale.to(exact), kept if scale.ndim else -1)
-    return made.to(direction.dtype)
+    exact = torch.float64 if torch.float64 in (direction.dtype, scale.dtype) else torch.float32
+    return torch._weight_norm(direction.to(exact), scale.to(exact), kept if scale.ndim else -1)
 
 
 def pruned(weight: Tensor, mask: Tensor) -> Tensor:

@@ -80,7 +80,11 @@ def match(
 
 def _is_flat(source: Mapping[Any, Any]) -> bool:
     """Whether a mapping gives each name a shape, rather than being a container around such a one."""
-    return all(isinstance(key, str) and hasattr(value, "shape") for key, value in source.items())
+    # A nested tensor's shape cannot even be asked for; ``read`` says so.
+    return all(
+        isinstance(key, str) and not getattr(value, "is_nested", False) and hasattr(value, "shape")
+        for key, value in source.items()
+    )
 
 
 def match_names(

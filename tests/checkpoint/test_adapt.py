@@ -218,3 +218,10 @@ def test_adapted_weights_fit_their_modules() -> None:
     load(one, three.state_dict(), adapt="first-conv")
     grey = torch.randn(2, 1, 8, 8)
     torch.testing.assert_close(one(grey), three(grey.expand(-1, 3, -1, -1)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float64])
+def test_weight_norm_in_any_dtype(dtype: torch.dtype) -> None:
+    """Computed in single precision at least; 8-bit floats have no arithmetic of their own."""
+    made = adapt.weight_norm(torch.full((2, 1), 2.0), torch.ones(2, 4).to(dtype))
+    assert torch.equal(made.float(), torch.ones(2, 4)) and made.itemsize >= 4

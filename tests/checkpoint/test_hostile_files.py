@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import tarfile
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -459,3 +460,16 @@ def test_names_that_move_the_cursor_reach_no_terminal(tmp_path: Path, capsys: py
     for text in printed:
         assert all(line.isprintable() and not line.startswith("fxprof:") for line in text.split("\n")), text
     assert sum("\\x1b[2J" in text for text in printed) >= 7
+
+
+@pytest.mark.parametrize("layout", [torch.strided, torch.jagged])
+def test_nested_tensor_is_refused(layout: torch.layout) -> None:
+    """What has several shapes has none that could be matched."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that nested tensors are a prototype
+        nested = torch.nested.nested_tensor([torch.ones(2, 3), torch.ones(1, 3)], layout=layout)
+    model = nn.Linear(3, 2)
+    for source in ({"weight": nested, "bias": torch.ones(2)}, {"net": {"weight": nested}}):
+        for act in (load, match):
+            with pytest.raises(CheckpointError, match="must have one shape, but one is nested"):
+                act(model, source)

@@ -96,6 +96,8 @@ class MemoryStore:
 
 def spec_of(tensor: torch.Tensor) -> TensorSpec:
     """Shape and dtype of a tensor, whatever attributes it carries."""
+    if TENSOR.is_nested.__get__(tensor):
+        raise CheckpointError("every tensor of the checkpoint must have one shape, but one is nested: save its parts")
     shape: tuple[int, ...] = tuple(TENSOR.shape.__get__(tensor))
     return make_spec(shape, str(TENSOR.dtype.__get__(tensor)))
 
