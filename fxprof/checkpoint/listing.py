@@ -46,6 +46,7 @@ def to_dict(checkpoint: Checkpoint) -> dict[str, Any]:
             "path": list(held.path),
             "alternatives": dict(held.alternatives),
             "extras": list(held.extras),
+            "joined": dict(held.joined),
         },
         "tensors": {name: {"shape": list(spec.shape), "dtype": spec.dtype} for name, spec in specs.items()},
         "elements": sum(spec.numel for spec in specs.values()),

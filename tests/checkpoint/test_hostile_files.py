@@ -473,3 +473,10 @@ def test_nested_tensor_is_refused(layout: torch.layout) -> None:
         for act in (load, match):
             with pytest.raises(CheckpointError, match="must have one shape, but one is nested"):
                 act(model, source)
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="a file that is there and fails to be read is Linux's")
+def test_a_file_that_fails_to_be_read() -> None:
+    """What opens and then gives an error, as a damaged disk does, ends in a sentence."""
+    with pytest.raises(CheckpointError, match="/proc/self/mem must be a file that can be read: Input/output error"):
+        read("/proc/self/mem")

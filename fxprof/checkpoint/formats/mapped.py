@@ -45,10 +45,13 @@ class MappedFile:
     def peek(self, offset: int, length: int) -> bytes:
         """Read a few bytes; fewer come back at the end of the file."""
         self._check_open()
-        if hasattr(os, "pread"):
-            return os.pread(self._fd, length, offset)
-        os.lseek(self._fd, offset, os.SEEK_SET)
-        return os.read(self._fd, length)
+        try:
+            if hasattr(os, "pread"):
+                return os.pread(self._fd, length, offset)
+            os.lseek(self._fd, offset, os.SEEK_SET)
+            return os.read(self._fd, length)
+        except OSError as err:  # a damaged disk, a lost connection to one
+            raise CheckpointError(f"{self.path} must be a file that can be read: {err.strerror}") from err
 
     def crc32(self, offset: int, length: int) -> int:
         """The checksum of a stretch, through the mapping: what is copied next is then in memory already."""
