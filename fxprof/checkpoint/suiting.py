@@ -34,7 +34,7 @@ def suited(found: Sequence[Found], default: Found, model: Mapping[str, Shape], s
     Raises CheckpointError where two fit equally well.
     """
     target = _bare(model)
-    weights = {one.path: _bare(_shapes(one, store)) for one in found if not beside(one)}
+    weights = {one.path: _bare(shapes) for one in found if not beside(one) and (shapes := _shapes(one, store))}
     if len(weights) < 2 or default.path not in weights:
         return default
     # Averages are taken for trained weights only where there are none.
@@ -67,8 +67,12 @@ def _only(best: Sequence[Found], found: Sequence[Found], where: str) -> Found:
 
 
 def _shapes(one: Found, store: Store) -> dict[str, Shape]:
+    """Names and shapes of a dict; none where one of its tensors has none, which matters only to whom it is for."""
     leaves = {key: leaf for key, leaf in items_of(one.entries) if isinstance(key, str) and store.is_tensor(leaf)}
-    return {key: store.spec(leaf).shape for key, leaf in leaves.items()}
+    try:
+        return {key: store.spec(leaf).shape for key, leaf in leaves.items()}
+    except CheckpointError:
+        return {}
 
 
 def _bare(named: Mapping[str, Shape]) -> Shapes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -144,3 +145,13 @@ def test_a_plan_takes_the_dict_that_it_was_made_with() -> None:
     model, source = made(encoder), {"state_dict": made(encoder).state_dict(), "ema": made(encoder, seed=1).state_dict()}
     load(model, source, plan=match(model, source, container="ema"))
     assert same(model, source["ema"])
+
+
+def test_what_is_not_for_the_model_does_not_stop_it() -> None:
+    """A dict beside the weights may hold what cannot be loaded at all."""
+    model = made(Pair)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that nested tensors are a prototype
+        odd = {"samples": torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])}
+    assert load(model, {"state_dict": made(Pair, seed=1).state_dict(), "debug": odd}).complete
+    assert not match(model, {**parts(model), "debug": odd}).mismatched_keys
