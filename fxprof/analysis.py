@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -22,7 +22,7 @@ from fxprof.report import Cost, OpProfile, Report
 from fxprof.rules import RULES, free
 from fxprof.tracing import Trace, record
 from fxprof.tracing.graph import Node
-from fxprof.training import backward_cost, grad_call_cost, is_grad_call, needs_gradient, returned
+from fxprof.training import backward_cost, grad_call_cost, is_grad_call, needs_gradient, returned, second_gradients
 from fxprof.version import __version__
 
 
@@ -69,7 +69,9 @@ def analyze(
 
 
 def _analyzed(traced: Trace, rules: Mapping[str, Rule], training: bool, name: str | None) -> Report:
-    counted = _profiles(traced, rules, training)
+    needing = needs_gradient(traced) if training else frozenset()
+    counted, gradients = _profiles(traced, rules, needing)
+    bounds = [*traced.bounds, *(second_gradients(counted, needing) if gradients else ())]
     shares = routing.shares(traced, lambda node, op: cost_of(node, op, rules))
     calls = tuple(observed.calls(traced.calls, counted))
     return Report(
@@ -77,7 +79,7 @@ def _analyzed(traced: Trace, rules: Mapping[str, Rule], training: bool, name: st
         inputs=traced.inputs,
         ops=tuple(counted.values()),
         modules=tuple(contents.modules(traced, calls, shares)),
-        bounds=tuple(replace(bound, source=_shortened(bound.source)) for bound in traced.bounds),
+        bounds=tuple(replace(bound, source=_shortened(bound.source)) for bound in bounds),
         outputs=tuple(node.name for node in returned(traced.graph)),
         training=training,
         versions={"fxprof": __version__, "torch": str(torch.__version__)},
@@ -88,9 +90,9 @@ def _analyzed(traced: Trace, rules: Mapping[str, Rule], training: bool, name: st
 # -- ops ---------------------------------------------------------------------------------------------
 
 
-def _profiles(traced: Trace, rules: Mapping[str, Rule], training: bool) -> dict[Node, OpProfile]:
-    """One OpProfile per call in the graph, with the cost of its backward where ``training``."""
-    needing = needs_gradient(traced) if training else frozenset()
+def _profiles(traced: Trace, rules: Mapping[str, Rule], needing: Set[Node]) -> tuple[dict[Node, OpProfile], bool]:
+    """One OpProfile per call in the graph, with its backward where ``needing`` it; and whether gradients are taken."""
+    gradients = False
     memory = _Memory()
     found: dict[Node, OpProfile] = {}
     costs: dict[Node, Cost | None] = {}
@@ -111,7 +113,7 @@ def _profiles(traced: Trace, rules: Mapping[str, Rule], training: bool) -> dict[
             owners, fresh = memory.owners(name, node.storage)
             cost = call.cost
             if cost is None and is_grad_call(node):
-                cost = grad_call_cost(node, costs, shapes)
+                cost, gradients = grad_call_cost(node, costs, shapes), True
             costs[node] = cost
             if cost is not None and node in needing:
                 cost += backward_cost(node, cost, needing, shapes)
@@ -130,7 +132,7 @@ def _profiles(traced: Trace, rules: Mapping[str, Rule], training: bool) -> dict[
                 call.called,
                 call.attributes,
             )
-    return found
+    return found, gradients
 
 
 def _names(name: str, meta: Any) -> tuple[str, ...]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, Set
 from typing import Any
 
 import torch
 from torch.fx.passes.shape_prop import TensorMetadata
 
 from fxprof import binding, ops
-from fxprof.report import Cost
+from fxprof.report import Bound, Cost
 from fxprof.rules.registry import first
 from fxprof.tracing import Trace
 from fxprof.tracing.graph import Graph, Node, nodes_in
@@ -20,6 +20,9 @@ _STOPS = frozenset(
     """detach data stop_gradient tensor zeros_like ones_like empty_like full_like rand_like randn_like randint_like
     new_zeros new_ones new_empty new_full new_tensor new_empty_strided""".split()
 )
+
+_SECOND = ("a product for each of its own", "2 products for each of its own")
+_SECOND_EFFECT = "MACs, up or down: torch makes a product for each factor that needs a gradient, and only those"
 
 
 def needs_gradient(traced: Trace) -> Set[Node]:
@@ -138,18 +141,43 @@ def grad_call_cost(node: Node, costs: Mapping[Node, Cost | None], shapes: Callab
 
     ``costs`` are those of the calls before it; None where one of them on the way has no rule.
     """
-    given = {**dict(zip(("outputs", "inputs"), node.args)), **node.kwargs}
-    way = _between(costs, nodes_in(given["inputs"]), nodes_in(given["outputs"]), lambda _: False, {})
+    given, way = _way(node, costs)
     total = Cost()
     for step in way:
         cost = costs.get(step, Cost())
         if cost is None:
             return None
-        # A gradient's own has the weights for constants: a product for each that the gradient took.
+        # A gradient's own is taken to have the weights for constants: a product for each that the gradient took.
         total += cost if is_grad_call(step) else backward_cost(step, cost, way, shapes)
     if given.get("is_grads_batched"):  # once for each of them
         return total * first(shapes(given["grad_outputs"]))[0]
     return total
+
+
+def _way(node: Node, nodes: Iterable[Node]) -> tuple[dict[str, Any], Set[Node]]:
+    """The arguments of a call of ``torch.autograd.grad``, and those of ``nodes`` that it differentiates."""
+    given = {**dict(zip(("outputs", "inputs"), node.args)), **node.kwargs}
+    return given, _between(nodes, nodes_in(given["inputs"]), nodes_in(given["outputs"]), lambda _: False, {})
+
+
+def second_gradients(nodes: Collection[Node], needing: Set[Node]) -> list[Bound]:
+    """What is assumed of each gradient in a forward that is differentiated, by another or by the backward pass.
+
+    One that is differentiated by the gradients it was given only, as the second of a forward derivative is, costs a
+    product for each of its own indeed.
+    """
+    order = list(nodes)
+    calls = {node: _way(node, order[:position])[1] for position, node in enumerate(order) if is_grad_call(node)}
+    again = {call for call in calls if call in needing}
+    for way in calls.values():
+        again.update(call for call in way if call in calls and not way.isdisjoint(calls[call]))
+    return [
+        Bound(
+            "grad", "what the gradient of a gradient costs", _SECOND[call in needing], call.call.path,
+            ":".join(map(str, call.source)), effect=_SECOND_EFFECT,
+        )
+        for call in calls if call in again
+    ]  # fmt: skip
 
 
 def is_grad_call(node: Node) -> bool:

@@ -28,6 +28,7 @@ from fxprof.views.text import listed
 
 # Two traces of one model would take each other's changes for the model's own.
 _ONE_AT_A_TIME = RLock()
+_TRACERS = ("/export/", "/jit/_trace.py")
 _ATTEMPTS = 16  # how many branches on data may turn out to be the wrong guess
 
 
@@ -203,6 +204,8 @@ def _failed(tracer: Tracer, err: Exception) -> TraceError:
     advice = ""
     if "NestedTensor" in said or "NestedInt" in said or _passes(err, torch.nested.__path__[0] + "/"):
         advice = "; nested tensors cannot be traced, because their rows have shapes of their own: pad them"
+    if any(_passes(err, torch.__path__[0] + part) for part in _TRACERS):
+        advice = "; what forward traces by itself cannot be traced again: do that before forward"
     if (function := tracer.functions.failed) is not None:
         advice = (
             f"; {function} may need real data: teach what it costs and returns with "

@@ -36,6 +36,7 @@ from fxprof.tracing.nodes import Nodes, describe
 from fxprof.tracing.opaque import Functions, is_opaque, opaque_name, written_arguments
 from fxprof.tracing.propagate import RANDOM, Propagator
 from fxprof.tracing.repeats import Sight, recall, remember, sight
+from fxprof.tracing.retraced import refused
 from fxprof.tracing.spans import Span, span_of
 from fxprof.tracing.store import Store
 from fxprof.tracing.support import carried, scattered
@@ -70,7 +71,7 @@ class Tracer(TorchFunctionMode):
     def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run forward and return what it returned."""
         below = Below(self._call_below) if self._see_dispatch else nullcontext()
-        with self.functions.intercepted(self._call_function), below, self:
+        with self.functions.intercepted(self._call_function), refused(self.modules.where), below, self:
             if not self._see_dispatch:
                 self._leaves = Leaves(self.nodes, self.values, self._assumptions, self._device, self.record)
             try:

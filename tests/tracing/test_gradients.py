@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
@@ -154,6 +155,62 @@ def test_a_gradient_is_trained_by_two_products_for_each_of_its_own() -> None:
     assert fxprof.analyze(model(force), (3, 8)).macs == 2 * once
     assert fxprof.analyze(model(force), (3, 8), training=True).macs >= products(model(force), torch.randn(3, 8), True)
     assert fxprof.analyze(model(force), (3, 8), training=True).macs <= 2 * once + 2 * once + 2 * once
+
+
+def twice(a: nn.Module, x: Tensor) -> Tensor:
+    """The curvature of an energy, in any mode."""
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        slope = torch.autograd.grad(a(x).sum(), x, create_graph=True)[0]
+        return torch.autograd.grad(slope.sum(), x, create_graph=True)[0]
+
+
+@pytest.mark.parametrize(
+    ("forward", "training", "assumed"),
+    [
+        (force, False, []),
+        (force, True, ["2 products for each of its own"]),
+        (twice, False, ["a product for each of its own"]),
+        (twice, True, ["2 products for each of its own"] * 2),
+    ],
+)
+def test_the_gradient_of_a_gradient_is_not_said_to_be_exact(
+    forward: Callable[[Any, Tensor], Tensor], training: bool, assumed: list[str]
+) -> None:
+    """Torch makes a product for each factor that needs a gradient, which is not looked into."""
+    report = fxprof.analyze(model(forward), (3, 8), training=training)
+
+    assert [bound.assumed for bound in report.bounds] == assumed
+    assert report.exact == (not assumed)
+    assert all("test_gradients.py:" in bound.source and "needs a gradient" in bound.effect for bound in report.bounds)
+
+
+def linearized(a: nn.Module, x: Tensor) -> Tensor:
+    """The derivative as a function, which torch traces."""
+    return func.linearize(a, x)[1](x)
+
+
+def retraced(a: nn.Module, x: Tensor) -> Tensor:
+    """A graph made in each call."""
+    return make_fx(a)(x)(x)
+
+
+@pytest.mark.parametrize("forward", [linearized, retraced])
+def test_what_traces_itself_in_a_forward_is_refused(forward: Callable[[Any, Tensor], Tensor]) -> None:
+    """What it traced would be missing; afterwards, torch is as it was."""
+    made, x = model(forward), torch.randn(3, 8)
+
+    with pytest.raises(fxprof.TraceError, match=r"the model does at .*test_gradients.py:\d+, with make_fx"):
+        fxprof.analyze(made, (3, 8))
+
+    assert make_fx(net())(x)(x).shape == (3, 4)
+
+
+@pytest.mark.parametrize("trace", [lambda a, x: torch.export.export(a, (x,)).module(), torch.jit.trace])
+def test_what_is_exported_in_a_forward_is_refused(trace: Callable[[Any, Any], Any]) -> None:
+    """Neither takes tensors without data."""
+    with pytest.raises(fxprof.TraceError, match="traces by itself cannot be traced again"):
+        fxprof.analyze(model(lambda a, x: trace(a, x)(x)), (3, 8))
 
 
 def test_a_gradient_without_a_graph_of_its_own_is_not_trained() -> None:
