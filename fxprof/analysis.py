@@ -16,7 +16,7 @@ from torch.fx.passes.shape_prop import TensorMetadata
 
 from fxprof import contents, observed, routing
 from fxprof.costs import Rule, cost_of, described, shapes, specs
-from fxprof.errors import InputError, UncountedError
+from fxprof.errors import InputError, UncountedError, check_flag, check_named, shown
 from fxprof.garbage import no_garbage_collection
 from fxprof.report import Cost, OpProfile, Report
 from fxprof.rules import RULES, free
@@ -57,15 +57,27 @@ def analyze(
         UncountedError: only with ``strict``.
     """
     if name is not None and not isinstance(name, str):
-        raise InputError(f"name must be a text, got {name!r}")
+        raise InputError(f"name must be a text, got {shown(name)}")
+    check_flag("training", training)
+    check_flag("strict", strict)
+    _check_rules(rules)
     with no_garbage_collection():
         report = _analyzed(
-            record(model, inputs, kwargs or {}, bounds, training=training), RULES if rules is None else rules, training,
+            record(model, inputs, kwargs, bounds, training=training), RULES if rules is None else rules, training,
             name,
         )  # fmt: skip
     if strict and not report.exact:
         raise UncountedError(_inexact(report))
     return report
+
+
+def _check_rules(rules: Mapping[str, object] | None) -> None:
+    check_named("rules", rules, "op names and their rules")
+    for op, found in (rules or {}).items():
+        if found is not None and not callable(found):
+            raise InputError(
+                f"a rule must be a function of shapes, as fxprof.RULES has them, got {shown(found)} for {op!r}"
+            )
 
 
 def _analyzed(traced: Trace, rules: Mapping[str, Rule], training: bool, name: str | None) -> Report:

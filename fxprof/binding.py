@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch._ops import OpOverload, OpOverloadPacket
 
-from fxprof.errors import RuleError
+from fxprof.errors import RuleError, shown
 from fxprof.ops import canonical_name, function_of, op_of
 from fxprof.report import Cost
 from fxprof.rules import Rule, free
@@ -135,7 +135,10 @@ class Wants:
 
 @cache
 def _wants(rule: Rule) -> Wants:
-    parameters = inspect.signature(rule).parameters.values()
+    try:
+        parameters = inspect.signature(rule).parameters.values()
+    except (TypeError, ValueError) as err:
+        raise RuleError(f"the rule {_rule_name(rule)} must have a signature that can be read: {err}") from err
     return Wants(
         tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)),
         tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "out"),
@@ -233,8 +236,8 @@ def apply(rule: Rule, target: Any, args: Sequence[Any], kwargs: Mapping[str, Any
     if rule is free:
         return Cost()
     cost = call(rule, target, args, kwargs, out)
-    if not isinstance(cost, Cost):
-        raise RuleError(f"the rule {_rule_name(rule)} of {op_of(target)} must return a Cost, got {cost!r}")
+    if not isinstance(cost, Cost) or type(cost.macs) is not int or type(cost.flops) is not int:
+        raise RuleError(f"the rule {_rule_name(rule)} of {op_of(target)} must return a Cost of ints, got {shown(cost)}")
     return cost
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
+import torch
 from torch import nn
 
 from fxprof.analysis import analyze
 from fxprof.conventions import Count
-from fxprof.errors import InputError
+from fxprof.errors import InputError, shown
 from fxprof.modes import evaluating
 from fxprof.tracing.inputs import is_shape
 
@@ -16,7 +18,10 @@ RULE = "-" * 55
 
 
 def compute_model_complexity(
-    model: nn.Module, input_size: Sequence[int], verbose: bool = False, only_conv_linear: bool = False
+    model: nn.Module | torch.export.ExportedProgram,
+    input_size: Sequence[int],
+    verbose: bool = False,
+    only_conv_linear: bool = False,
 ) -> tuple[int, int]:
     """Count FLOPs and parameters as Torchreid does, in eval mode; the model is not run, and left as it was.
 
@@ -33,11 +38,10 @@ def compute_model_complexity(
     """
     if not is_shape(input_size):
         raise InputError(
-            "input_size must be the shape of the model's one input, such as (1, 3, 224, 224), "
-            f"got {str(input_size)[:80] if isinstance(input_size, (tuple, list)) else type(input_size).__name__}"
+            f"input_size must be the shape of the model's one input, such as (1, 3, 224, 224), got {shown(input_size)}"
         )
     name = "torchreid-conv-linear" if only_conv_linear else "torchreid"
-    with evaluating(model):
+    with evaluating(model) if isinstance(model, nn.Module) else nullcontext():
         counted = analyze(model, tuple(input_size)).count(name)
     if verbose:
         print(printout(counted, input_size))

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from fxprof.analysis import analyze
-from fxprof.errors import FxprofError, InputError
+from fxprof.errors import FxprofError, InputError, check_named, shown
 from fxprof.growth import Doubling, Scaling, compared
 from fxprof.report import Report, TensorSpec
 from fxprof.resize import resized
@@ -41,15 +41,19 @@ def scaling(
         InputError: the inputs have no such dimension.
         FxprofError: the model cannot be counted at the inputs; where only the doubled ones fail, the doubling says so.
     """
+    check_named("kwargs", kwargs, "forward's arguments by name")
+    if dimensions is not None and (isinstance(dimensions, str) or not isinstance(dimensions, Iterable)):
+        raise InputError(f"dimensions must be a list of names, got {shown(dimensions)}")
+    dimensions = None if dimensions is None else list(dimensions)
     given = tuple(map(_described, inputs))
     named = {name: _described(value) for name, value in (kwargs or {}).items()}
     sizes = _sizes([*given, *named.values()])
-    if wrong := set(dimensions or ()) - sizes.keys():
+    if wrong := [name for name in dimensions or () if not isinstance(name, str) or name not in sizes]:
         raise InputError(
-            f"dimensions must be among those that the inputs have ({', '.join(sizes) or 'none'}), got {min(wrong)!r}"
+            f"dimensions must be among those that the inputs have ({', '.join(sizes) or 'none'}), got {shown(wrong[0])}"
         )
     before = analyze(model, *given, kwargs=named, **options)
-    chosen = [name for name in DIMENSIONS if name in (sizes if dimensions is None else set(dimensions))]
+    chosen = [name for name in DIMENSIONS if name in (sizes if dimensions is None else dimensions)]
     return Scaling(
         before.name, tuple(_doubled(model, given, named, name, sizes[name], before, options) for name in chosen)
     )

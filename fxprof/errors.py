@@ -14,10 +14,12 @@ checkpoint quotes names that come from anywhere: it is one line without control 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from operator import index
-from typing import SupportsIndex
 
 from fxprof.views.text import safe
+
+_SHOWN = 100  # characters
 
 
 class FxprofError(Exception):
@@ -64,5 +66,30 @@ def not_made(path: str, kind: str, missing: str) -> InputError:
 
 def check_natural(name: str, value: object) -> None:
     """Refuse an option that is neither None nor a whole number of 0 or more. Raises InputError."""
-    if value is not None and (not isinstance(value, SupportsIndex) or index(value) < 0):
-        raise InputError(f"{name} must be a whole number, 0 or more, got {value!r}")
+    try:
+        natural = value is None or index(value) >= 0  # type: ignore[arg-type]
+    except TypeError:
+        natural = False
+    if not natural:
+        raise InputError(f"{name} must be a whole number, 0 or more, got {shown(value)}")
+
+
+def check_flag(name: str, value: object) -> None:
+    """Refuse an option that is neither True nor False. Raises InputError."""
+    if not isinstance(value, bool):
+        raise InputError(f"{name} must be True or False, got {shown(value)}")
+
+
+def check_named(name: str, value: object, what: str) -> None:
+    """Refuse an option that is neither None nor a dict with texts for keys. Raises InputError."""
+    if value is not None and not isinstance(value, Mapping):
+        raise InputError(f"{name} must be a dict of {what}, got {shown(value)}")
+    for key in value or ():
+        if not isinstance(key, str):
+            raise InputError(f"{name} must be a dict of {what}, got the key {shown(key)}")
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it: all of a short one."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

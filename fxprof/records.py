@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from fxprof.errors import InputError
+from fxprof.errors import InputError, shown
 from fxprof.frozen import quick
 
 if TYPE_CHECKING:
@@ -79,15 +79,21 @@ class TensorSpec:
     dtype: str | None
 
     def __init__(self, shape: Iterable[int], dtype: str | torch.dtype | None = None) -> None:
+        if type(shape) is not tuple and not (
+            isinstance(shape, Iterable) and not isinstance(shape, (str, bytes, Mapping))
+        ):
+            raise InputError(f"a shape must be a tuple of sizes >= 0, got {shown(shape)}")
         sizes = tuple(shape)
         plain = _INT.issuperset(map(type, sizes)) or all(isinstance(s, int) and type(s) is not bool for s in sizes)
         if not plain or (sizes and min(sizes) < 0):
             raise InputError(f"a shape must be a tuple of sizes >= 0, got {shape!r}")
         object.__setattr__(self, "shape", sizes)
         name = None if dtype is None else str(dtype).removeprefix("torch.")
-        name = _SHORT.get(name, name) if name else None
+        name = _SHORT.get(name, name) if name is not None else None
         if name is not None and name not in ITEMSIZE:
-            raise InputError(f"a dtype must be a torch dtype or its name, got {dtype!r}; for example int64 or float32")
+            raise InputError(
+                f"a dtype must be a torch dtype or its name, got {shown(dtype)}; for example int64 or float32"
+            )
         object.__setattr__(self, "dtype", name)
 
     @property

@@ -252,6 +252,7 @@ class Report(Exports, Shown):
     @no_garbage_collection()
     def to_json(self, indent: int | None = None) -> str:
         """The complete report as JSON: ``to_dict``, written record by record; ``Report.from_json`` reads it back."""
+        check_natural("indent", indent)
         return json.dumps(self._stored(), indent=indent, default=saved.fields_of, check_circular=False)
 
     @classmethod
@@ -260,7 +261,7 @@ class Report(Exports, Shown):
         """Read what ``to_json`` wrote, faster than with ``json.loads``. Raises InputError on anything else."""
         try:
             data = json.loads(text)
-        except (ValueError, RecursionError) as err:
+        except (TypeError, ValueError, RecursionError) as err:
             said = f"{type(err).__name__}: {err}"
             raise InputError(f"{said}; a saved report must be JSON, as Report.to_json writes it") from err
         return cls.from_dict(data)

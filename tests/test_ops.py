@@ -180,7 +180,7 @@ def test_a_rule_must_return_a_cost() -> None:
     def number(x: Shape, *, out: Shape) -> int:
         return 3
 
-    with pytest.raises(FxprofError, match=r"'number'.*must return a Cost, got 3"):
+    with pytest.raises(FxprofError, match=r"'number'.*must return a Cost of ints, got 3"):
         binding.apply(number, F.relu, ((2, 3),), {}, (2, 3))  # type: ignore[arg-type]
 
 

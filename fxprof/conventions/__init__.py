@@ -27,7 +27,7 @@ from fxprof.conventions.torch import TORCH
 from fxprof.conventions.torchinfo import TORCHINFO
 from fxprof.conventions.torchreid import TORCHREID, TORCHREID_CONV_LINEAR
 from fxprof.conventions.torchsummaryx import TORCHSUMMARYX
-from fxprof.errors import InputError
+from fxprof.errors import InputError, shown
 from fxprof.report import Report
 
 __all__ = ["CONVENTIONS", "Convention", "Count", "conventions", "count", "find"]
@@ -48,13 +48,11 @@ def conventions() -> tuple[str, ...]:
 
 def find(name: str) -> Convention:
     """The convention of that name, in any case. Raises InputError when there is none."""
-    if not isinstance(name, str):
-        raise InputError(f"a convention must be one of {', '.join(CONVENTIONS)}, got {name!r}")
     known = {known.lower(): convention for known, convention in CONVENTIONS.items()}
-    if name.lower() not in known:
-        close = get_close_matches(name.lower(), known, n=2)
+    if not isinstance(name, str) or name.lower() not in known:
+        close = get_close_matches(str(name).lower(), known, n=2)
         hint = f"; did you mean {' or '.join(known[key].name for key in close)}" if close else ""
-        raise InputError(f"a convention must be one of {', '.join(CONVENTIONS)}, got {name!r}{hint}")
+        raise InputError(f"a convention must be one of {', '.join(CONVENTIONS)}, got {shown(name)}{hint}")
     return known[name.lower()]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from fxprof.errors import FxprofError, InputError, TraceError
+from fxprof.errors import FxprofError, InputError, TraceError, check_named
 from fxprof.report import Bound, InputProfile
 from fxprof.tracing.bounds import Assumptions
 from fxprof.tracing.calls import NeedsIntegers
@@ -65,7 +65,7 @@ def trace(
         InputError: the model or an input is not what it must be.
         TraceError: forward failed; the message says where.
     """
-    traced = record(model, inputs, kwargs or {}, bounds)
+    traced = record(model, inputs, kwargs, bounds)
     module = fx.GraphModule(dict(traced.attributes), traced.graph.as_fx(), type(traced.model.model).__name__)
     return module.train(traced.model.model.training)
 
@@ -73,7 +73,7 @@ def trace(
 def record(
     model: Any,
     inputs: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
+    kwargs: Mapping[str, Any] | None = None,
     bounds: Mapping[str, Any] | None = None,
     *,
     training: bool = False,
@@ -85,6 +85,8 @@ def record(
 
     With ``training``, gradients are enabled during forward, as in training.
     """
+    check_named("kwargs", kwargs, "forward's arguments by name")
+    kwargs = kwargs or {}
     inventory = Inventory(unwrap(model))
     _check_lazy(inventory)
     names = bind(inventory.model, inputs, kwargs)
@@ -98,6 +100,7 @@ def record(
             with torch.compiler.set_stance("force_eager") if eager else nullcontext():
                 traced = _attempt(inventory, names, inputs, kwargs, assumptions, see_dispatch, transformed, training)
             if attempt == _ATTEMPTS - 1 or not assumptions.choices.found_partial():
+                assumptions.check_given()
                 return traced
         except HiddenCall as hidden:  # which is raised no more after this
             if hidden.compiled:

@@ -9,18 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from difflib import get_close_matches
+from numbers import Number
+from operator import index
 from types import FrameType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from fxprof.errors import DataDependentError
+from fxprof.errors import DataDependentError, InputError, check_named, check_natural, shown
 from fxprof.report import Bound
+from fxprof.tracing import names
 from fxprof.tracing.choices import Assumed, Choice, Choices
 from fxprof.tracing.spans import Span
 from fxprof.tracing.values import Value
 
+_PLACES = 8  # that a message lists
 _LOOP_LIMIT = 64  # turns after which one frame's `while tensor:` is left
 _BRANCH_EFFECT = "what the other branch runs is not counted"
 _NUMBER_EFFECT = "sizes and loops that it sets (an integer is taken at its largest), and work done outside torch"
@@ -31,7 +36,14 @@ class Assumptions:
     """What was assumed in one trace; keeps the branch decisions over repeated attempts."""
 
     def __init__(self, given: Mapping[str, Any] | None) -> None:
+        check_named("bounds", given, 'numbers by op name or "file.py:line"')
         self._given = dict(given or {})
+        for key, value in self._given.items():
+            if not isinstance(value, Number):
+                raise InputError(
+                    f"bounds must be numbers, or True or False for a branch, got {shown(value)} for {key!r}"
+                )
+        self._asked: dict[tuple[str, str], None] = {}  # what the given ones could have named
         self._flipped: set[str] = set()
         self.choices = Choices()
         self.reset()
@@ -52,10 +64,26 @@ class Assumptions:
 
     def given(self, op: str, source: str) -> Any:
         """What the caller said about this op or source line, or None."""
-        for key, value in self._given.items():
-            if key == op or source == key or source.endswith("/" + key):
-                return value
-        return None
+        if self._given:
+            self._asked[op, source] = None
+        return next((value for key, value in self._given.items() if _names(key, op, source)), None)
+
+    def size(self, op: str, source: str) -> int | None:
+        """The same, of a size."""
+        given = self.given(op, source)
+        check_natural(f"the bound of {op} at {_short(source)}", given)
+        return None if given is None else index(given)
+
+    def check_given(self) -> None:
+        """Raise InputError where a given bound named nothing that was read from data, and is no op that could be."""
+        for key in self._given:
+            if key in _OPS or any(_names(key, *asked) for asked in self._asked):
+                continue
+            known = dict.fromkeys((*(_short(source) for _, source in self._asked), *_OPS))
+            close = get_close_matches(key, known, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            read = ", ".join([f"{op} at {_short(source)}" for op, source in self._asked][:_PLACES]) or "nothing"
+            raise InputError(f"bounds must name what forward reads from data, got {key!r}{hint}; it reads {read}")
 
     def note(self, op: str, what: str, assumed: object, effect: str, module: str, source: str) -> None:
         """Record one assumption; the same one at the same place counts calls."""
@@ -122,6 +150,11 @@ class Assumptions:
             )
         self.note(op, "a number read from data", number, _NUMBER_EFFECT, module, source)
         return number
+
+
+def _names(key: str, op: str, source: str) -> bool:
+    """Whether the key of a given bound is an op, or a line of code by as much of its path as it says."""
+    return key == op or source == key or source.endswith("/" + key)
 
 
 def _short(source: str) -> str:
@@ -230,6 +263,8 @@ SIZES: dict[str, Callable[..., Any]] = {
     "nms": _nms,
     "repeat_interleave": _repeat_interleave,
 }
+# What a bound may be given for although a forward does not come by it: it names an op rather than a line.
+_OPS = frozenset([*SIZES, *(name.strip("_") for name in names.ESCAPES), "getitem"])
 MASK_POSITION = {"nonzero": 0, "argwhere": 0, "where": 0, "masked_select": 1}
 TAKES_SPAN = {"unique": 0, "_unique2": 0, "bincount": 0, "one_hot": 0, "repeat_interleave": 1}
 

@@ -198,7 +198,7 @@ class Propagator:
             return self._selected(call)
         if call.name in TAKES_SPAN:
             kwargs["span"] = call.values[min(TAKES_SPAN[call.name], len(call.values) - 1)].known_span()
-        result = SIZES[call.name](self._assumptions.given(call.name, source), *call.args, **kwargs)
+        result = SIZES[call.name](self._assumptions.size(call.name, source), *call.args, **kwargs)
         self._note_size(call.name, next(tensors_in(result)).shape[0], module, source)
         return result
 
@@ -236,8 +236,8 @@ class Propagator:
             _select(mask, rows)
         else:
             module, source = self._where()
-            given = self._assumptions.given("getitem", source)
-            rows = mask.handle.numel() if given is None else min(int(given), mask.handle.numel())
+            given = self._assumptions.size("getitem", source)
+            rows = mask.handle.numel() if given is None else min(given, mask.handle.numel())
             self._note_size("getitem", rows, module, source)
         return [torch.empty(rows, dtype=torch.int64, device="meta") for _ in range(mask.handle.dim())]
 

@@ -292,7 +292,7 @@ def test_a_bad_rule_is_refused_where_it_is_taught(name: str) -> None:
 @pytest.mark.parametrize(
     ("rule", "shape", "error", "message"),
     [
-        (lambda x, *, out: 3, None, fxprof.RuleError, r"of fxprof_opaque::faked must return a Cost, got 3"),
+        (lambda x, *, out: 3, None, fxprof.RuleError, r"of fxprof_opaque::faked must return a Cost of ints, got 3"),
         (lambda x, y, z, *, out: Cost(), None, fxprof.RuleError, r"faked\(\(4, 8\), \(6, 8\)\) -> \(4, 6\)"),
         (product, lambda x: (x[0], -1), fxprof.InputError, r"shape of 'fxprof_opaque::faked' .* got \(4, -1\)"),
         (product, lambda x: x[7], fxprof.RuleError, r"could not be applied: IndexError"),
