@@ -127,7 +127,7 @@ def _profiles(traced: Trace, rules: Mapping[str, Rule], needing: Set[Node]) -> t
             if cost is None and is_grad_call(node):
                 cost, gradients = grad_call_cost(node, costs, shapes), True
             costs[node] = cost
-            if cost is not None and node in needing:
+            if cost is not None and node in needing and node.grad_enabled:
                 cost += backward_cost(node, cost, needing, shapes)
             filename, line = node.source
             found[node] = OpProfile(

@@ -20,7 +20,8 @@ _STOPS = frozenset(
     """detach data stop_gradient tensor zeros_like ones_like empty_like full_like rand_like randn_like randint_like
     new_zeros new_ones new_empty new_full new_tensor new_empty_strided""".split()
 )
-
+# They return what they are given where it is as they would have it.
+_HANDING = frozenset("to type float double half bfloat16 contiguous cpu cuda".split())
 _SECOND = ("a product for each of its own", "2 products for each of its own")
 _SECOND_EFFECT = "MACs, up or down: torch makes a product for each factor that needs a gradient, and only those"
 
@@ -75,7 +76,10 @@ def _between(
     for node in order:
         if _memory(node) in written:
             sharing.setdefault(_memory(node), []).append(node)
-        if not needing.isdisjoint(_differentiated(node)) and not off(node) and not _stops(node):
+        if off(node):
+            if not _stops(node) and _itself(node) in needing:
+                needing.add(node)
+        elif not needing.isdisjoint(_differentiated(node)) and not _stops(node):
             needing.add(node)
             if node.written is not None:  # what was written into needs it from here on
                 needing.update(_written(node, sharing))
@@ -84,10 +88,23 @@ def _between(
     reached = set(ends)
     for node in reversed(order):
         if node in needing and (node in reached or not reached.isdisjoint(_written(node, sharing))):
-            reached.update(_differentiated(node))
+            if off(node):
+                reached.add(_itself(node) or node)
+            elif not _stops(node):
+                reached.update(_differentiated(node))
             reached.update(through.get(node, ()))
             reached.add(node)
     return needing & reached
+
+
+def _itself(node: Node) -> Node | None:
+    """What a call writes to, or hands back as it is: where gradients are off, the gradient of that is as before."""
+    if node.written is not None:
+        return node.written
+    if not node.all_input_nodes or ops.op_of(node.target) not in _HANDING:
+        return None
+    first = node.all_input_nodes[0]
+    return first if node.storage is not None and node.storage == first.storage else None
 
 
 def _written(node: Node, sharing: Mapping[Any, list[Node]]) -> list[Node]:
@@ -110,6 +127,8 @@ def _stops(node: Node) -> bool:
     if node.op not in ("call_function", "call_method"):
         return True
     if is_grad_call(node) and not node.kwargs.get("create_graph"):
+        return True
+    if ops.op_of(node.target) == "requires_grad" and not _asks_for_gradient(node):
         return True
     name = node.args[1] if node.target is getattr else ops.op_of(node.target)
     return name in _STOPS or not (node.written is not None or _differentiable(node.tensor_meta))

@@ -19,7 +19,7 @@ QUERIES = frozenset(
     """size dim stride numel nelement element_size is_contiguous storage_offset is_floating_point is_complex
     is_signed is_inference is_pinned is_shared data_ptr untyped_storage storage typed_storage is_same_size
     is_set_to is_neg is_conj dim_order has_names ndimension __hash__ is_tensor is_storage __len__ _is_view
-    _has_compatible_shallow_copy_type is_distributed result_type can_cast promote_types __repr__ __str__
+    is_distributed result_type can_cast promote_types __repr__ __str__
     __reduce_ex__ __dir__ _dimI _dimV register_hook register_post_accumulate_grad_hook retain_grad
     _is_zerotensor sym_int sym_float sym_max sym_min sym_not sym_ite sym_sqrt sym_sum _set_grad_enabled
     get_default_dtype _log_api_usage_once""".split()
@@ -37,6 +37,9 @@ NUMBERS: dict[str, Callable[[Any], Any]] = {
 }  # fmt: skip
 
 CHECKS = frozenset("""_assert _assert_async _assert_tensor_metadata _functional_assert_async _check""".split())
+
+# nn.Module asks this before it puts converted weights into their parameters rather than into new ones.
+SAME_KIND = "_has_compatible_shallow_copy_type"
 
 # torch asks these before taking a fused path; the answer must not depend on which kernel would run.
 FUSED_PATH_QUESTIONS = frozenset(["_nested_tensor_from_mask_left_aligned"])

@@ -122,7 +122,10 @@ class Nodes:
             self._in_function = outer
 
     def passed(self, result: Node, inputs: list[Node]) -> None:
-        """Note that an autograd Function passes the gradient of ``result`` on to its inputs, whatever lies between."""
+        """Note that the gradient of ``result`` is passed on to ``inputs``, whatever lies between.
+
+        An autograd Function does that, and who writes to a tensor's ``data``.
+        """
         others = [node for node in inputs if node is not result]
         if others:
             self.graph.through[result] = others

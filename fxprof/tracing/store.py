@@ -30,6 +30,7 @@ class Store:
         self._values: dict[int, Value] = {}  # they keep their tensors, so that no id is used again
         self._large: list[int] = []
         self._unknown_memory: set[int] = set()
+        self._replaced: list[Tensor] = []
         self._names = names  # of parameters and buffers, by identity
 
     def __getitem__(self, tensor: Tensor) -> Value:
@@ -67,6 +68,7 @@ class Store:
     def forget(self) -> None:
         """Let go of everything: the trace is over, and its values would wait for the garbage collector."""
         self._values.clear()
+        self._replaced.clear()
 
     def _release(self) -> None:
         """Forget the large tables that the model's code no longer holds."""
@@ -196,6 +198,7 @@ class Store:
                 if not made:
                     taken = self._nodes.call(operator.getitem, "getitem", (node(), key), {})
                     describe(taken, item)
+                    taken.grad_enabled = node().grad_enabled  # as it was in that call, not where its result is used
                     if (seen := node().seen) is not None:
                         taken.seen = seen.element(key, taken.tensor_meta)
                     made.append(taken)
@@ -239,12 +242,16 @@ class Store:
             if value.real is not None:  # an abstract tensor was written into control data, and so into its views
                 self._unknown_memory.add(storages(value.real))
                 value.real = None
+            if (twin := value.made_meta) is not None:  # which the call returns: it is the same tensor
+                self._values[id(twin)] = value
 
     def replace_data(self, tensor: Tensor, new: Tensor) -> None:
-        """``tensor.data = new``: the handle stays, the value is another's."""
+        """``tensor.data = new``: the handle stays, the value is another's; gradients flow on as they did before."""
         value, source = self[tensor], self[new]
+        self._nodes.passed(source.graph_node(), [value.graph_node()])
         if (twin := value.made_meta) is not None and twin is not value.handle:
-            self._values.pop(id(twin), None)  # nobody keeps it any longer
+            self._values.pop(id(twin), None)
+            self._replaced.append(twin)  # so that no other memory is taken for its
         value.node, value.make_node, value.real, value.span = source.graph_node(), None, source.real, source.span
         value.meta, value.layout = source.meta, None
 

@@ -225,3 +225,78 @@ def test_a_scripted_layer_is_trained() -> None:
     made = nn.Sequential(torch.jit.script(nn.Sequential(nn.Linear(8, 8), nn.ReLU())), nn.Linear(8, 4))
 
     assert fxprof.analyze(made, (3, 8), training=True).macs == 2 * 3 * 64 + 3 * 3 * 32
+
+
+def constrained(self: Any, x: Tensor) -> Tensor:
+    """As EEGNet limits its weights."""
+    self.a.weight.data = torch.renorm(self.a.weight.data, 2, 0, 1)
+    return self.a(x)
+
+
+def copied(self: Any, x: Tensor) -> Tensor:
+    """The same, in place."""
+    with torch.no_grad():
+        self.a.weight.copy_(self.a.weight / self.a.weight.norm())
+    return self.a(x)
+
+
+def moved(self: Any, x: Tensor) -> Tensor:
+    """To where it is."""
+    return self.a.to("cpu")(x)
+
+
+def converted(self: Any, x: Tensor) -> Tensor:
+    """Through another dtype."""
+    return self.a.half().float()(x)
+
+
+def result_written(self: Any, x: Tensor) -> Tensor:
+    """What a layer returned gets other numbers, of another layer."""
+    x = self.a(x)
+    x.data = self.c(x).data
+    return x
+
+
+def result_scaled(self: Any, x: Tensor) -> Tensor:
+    """The same, in place."""
+    x = self.a(x)
+    with torch.no_grad():
+        x.mul_(2)
+    return x
+
+
+def measured(self: Any, x: Tensor) -> Tensor:
+    """Parts that are looked at first where gradients are off."""
+    parts = self.a(x).chunk(2, -1)
+    with torch.no_grad():
+        size = parts[0].mean() + parts[1].mean()
+    return torch.cat(parts, -1) * size
+
+
+def frozen(self: Any, x: Tensor) -> Tensor:
+    """A layer that forward does not train."""
+    self.a.requires_grad_(False)
+    return self.a(x)
+
+
+def wanted(self: Any, x: Tensor) -> Tensor:
+    """Positions that want a gradient, as an attribute says."""
+    x = x.detach()
+    x.requires_grad = True
+    return self.a(x)
+
+
+@pytest.mark.parametrize(
+    "first", [constrained, copied, moved, converted, result_written, result_scaled, measured, frozen, wanted]
+)
+def test_what_is_written_without_gradients_is_trained_as_before(first: Callable[[Any, Tensor], Tensor]) -> None:
+    """A tensor keeps its gradient whatever numbers are put into it; a second analysis says the same."""
+    layers = {name: nn.Linear(4, 4) for name in "abc"}
+    made = module(lambda self, x: self.b(first(self, x)), **layers)
+    before = fingerprint(made)
+
+    report = fxprof.analyze(made, (3, 4), training=True)
+
+    assert report.macs == products(made, torch.randn(3, 4), True)
+    assert report == fxprof.analyze(made, (3, 4), training=True)
+    assert fingerprint(made) == before
