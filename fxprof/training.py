@@ -101,10 +101,12 @@ def _itself(node: Node) -> Node | None:
     """What a call writes to, or hands back as it is: where gradients are off, the gradient of that is as before."""
     if node.written is not None:
         return node.written
-    if not node.all_input_nodes or ops.op_of(node.target) not in _HANDING:
+    if len(node.all_input_nodes) != 1:
         return None
-    first = node.all_input_nodes[0]
-    return first if node.storage is not None and node.storage == first.storage else None
+    first, name = node.all_input_nodes[0], ops.op_of(node.target)
+    # Thus torch itself hands on what an autograd Function returns of its arguments.
+    same = name == "view_as" or (name in _HANDING and node.storage is not None and node.storage == first.storage)
+    return first if same else None
 
 
 def _written(node: Node, sharing: Mapping[Any, list[Node]]) -> list[Node]:

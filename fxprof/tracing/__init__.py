@@ -140,7 +140,9 @@ def _attempt(
                 raise tracer.nodes.missed from err
             if type(err).__module__ == "torch._dynamo.exc" and _compiles():
                 raise HiddenCall(compiled=True) from err
-            raise _failed(tracer, err) from err
+            raise _on_another_thread(tracer) or _failed(tracer, err) from err
+        if (refused := _on_another_thread(tracer)) is not None:
+            raise refused
         if tracer.nodes.missed is not None:
             raise tracer.nodes.missed
         tracer.nodes.output(output_argument(tracer, result))
@@ -194,6 +196,16 @@ def _wants_integers(err: NeedsIntegers, reader: InputReader) -> FxprofError:
         f"input {given.name!r} was given as the shape {given.shape}, so it is a floating tensor, but {err.op}{where} "
         f"needs integers; write fxprof.TensorSpec({given.shape}, torch.int64), or on the command line "
         f"--input {option}={sizes}:int64"
+    )
+
+
+def _on_another_thread(tracer: Tracer) -> TraceError | None:
+    """What to raise where forward called a module on a thread of its own: nothing is recorded there."""
+    if (path := tracer.modules.elsewhere) is None:
+        return None
+    return TraceError(
+        f"forward must call modules on the thread that it runs on, but {path or 'the model'} was called on one that "
+        "began meanwhile, where nothing is recorded; call them one after another to analyze the model"
     )
 
 

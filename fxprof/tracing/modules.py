@@ -39,6 +39,8 @@ class ModuleStack:
         self.current = outside()  # the innermost being made
         self._counts: dict[str, int] = {}
         self._thread = threading.get_ident()
+        self._older = {thread.ident for thread in threading.enumerate()}
+        self.elsewhere: str | None = None  # a module that was called on a thread which began during the trace
 
     @contextmanager
     def intercepted(self, forward: Forward) -> Iterator[None]:
@@ -60,7 +62,9 @@ class ModuleStack:
 
     def call(self, module: nn.Module, /, *args: Any, **kwargs: Any) -> Any:
         """Call ``module`` with its path on the stack; other threads just call it."""
-        if threading.get_ident() != self._thread:
+        if (thread := threading.get_ident()) != self._thread:
+            if thread not in self._older:
+                self.elsewhere = self._names[module][0]
             return module._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
         if self._behind and module in self._behind:
             return self._behind[module](*args, **kwargs)

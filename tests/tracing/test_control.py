@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -383,3 +384,21 @@ def test_variances_are_not_looked_at() -> None:
     model = module(lambda self, x: F.gaussian_nll_loss(self.fc(x), x, x.exp(), reduction="none"), fc=linear())
 
     assert fxprof.analyze(model, (3, 4)).ops[-1].outputs[0].shape == (3, 4)
+
+
+def pooled(self: Any, x: Tensor) -> Tensor:
+    """Two branches at once."""
+    with ThreadPoolExecutor(2) as threads:
+        first, second = threads.map(lambda branch: branch(x), (self.fc, self.other))
+    return first + second
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_modules_on_threads_of_forward_are_refused(device: str) -> None:
+    """What runs there is not recorded, also where it can run on the tensors of the trace."""
+    model = module(pooled, fc=linear(), other=linear()).to(device)
+
+    with pytest.raises(
+        fxprof.TraceError, match=r"\b(fc|other) was called on one that began meanwhile.*one after another"
+    ):
+        fxprof.analyze(model, (2, 4))

@@ -286,8 +286,66 @@ def wanted(self: Any, x: Tensor) -> Tensor:
     return self.a(x)
 
 
+class Assign(torch.autograd.Function):
+    """Fills a part of its argument and returns that, as the solvers of torchdiffeq do."""
+
+    @staticmethod
+    def forward(ctx: Any, scratch: Tensor, value: Tensor, index: Any) -> Tensor:
+        """Behind autograd's back."""
+        ctx.index = index
+        scratch.data[index] = value
+        return scratch
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        """Of all, and of the part."""
+        return gradient, gradient[ctx.index], None
+
+
+def assigned(self: Any, x: Tensor) -> Tensor:
+    """Two stages of a step."""
+    stages = Assign.apply(torch.empty(3, 4, 2), self.c(x), (..., 0))
+    return Assign.apply(stages, self.a(x), (..., 1)).sum(-1)
+
+
+class Reverse(torch.autograd.Function):
+    """Turns a gradient around, as domain adaptation does."""
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        """Nothing."""
+        return x
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        """Nothing."""
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        """The other way."""
+        return -gradient
+
+
+def reversed_(self: Any, x: Tensor) -> Tensor:
+    """An autograd Function that returns its argument."""
+    return Reverse.apply(self.a(x))
+
+
 @pytest.mark.parametrize(
-    "first", [constrained, copied, moved, converted, result_written, result_scaled, measured, frozen, wanted]
+    "first",
+    [
+        assigned,
+        reversed_,
+        constrained,
+        copied,
+        moved,
+        converted,
+        result_written,
+        result_scaled,
+        measured,
+        frozen,
+        wanted,
+    ],
 )
 def test_what_is_written_without_gradients_is_trained_as_before(first: Callable[[Any, Tensor], Tensor]) -> None:
     """A tensor keeps its gradient whatever numbers are put into it; a second analysis says the same."""
