@@ -146,6 +146,8 @@ def _attempt(
         if tracer.nodes.missed is not None:
             raise tracer.nodes.missed
         tracer.nodes.output(output_argument(tracer, result))
+        for name, (node, tensor) in tracer.nodes.sparse.items():
+            assumptions.note_sparse(name, tensor, node.call.path, node.source)
         tracer.values.forget()
     nodes, calls = tracer.nodes, tracer.modules.calls
     return Trace(model, nodes.graph, tuple(reader.profiles), calls, nodes.attributes, assumptions.bounds)

@@ -29,6 +29,7 @@ _PLACES = 8  # that a message lists
 _LOOP_LIMIT = 64  # turns after which one frame's `while tensor:` is left
 _BRANCH_EFFECT = "what the other branch runs is not counted"
 _NUMBER_EFFECT = "sizes and loops that it sets (an integer is taken at its largest), and work done outside torch"
+SPARSE_EFFECT = "an upper bound: its products cost in proportion to the elements that are stored"
 SIZE_EFFECT = "an upper bound: fewer elements cost less"
 
 
@@ -101,6 +102,13 @@ class Assumptions:
                 )
             if isinstance(fact, Choice):
                 self._noted.add(fact)
+
+    def note_sparse(self, name: str, tensor: Tensor, module: str, source: tuple[str, int]) -> None:
+        """Record that a sparse tensor is taken to be dense."""
+        stored = "" if tensor.is_meta else f", although {tensor._nnz():,} are"
+        place = f"{source[0]}:{source[1]}" if source[0] else ""
+        what = f"how many elements of {name} are stored"
+        self.note("sparse", what, f"all {tensor.numel():,}{stored}", SPARSE_EFFECT, module, place)
 
     def branch(self, op: str, module: str, source: str, frame: FrameType | None) -> bool:
         """Decide a branch on data at ``source``: given, else true, else (if that failed before) false."""

@@ -105,6 +105,7 @@ class InputReader:
     def _given(self, name: str, tensor: Tensor, node: Node) -> Tensor:
         node.input = name
         self.profiles.append(InputProfile(name, TensorSpec(tensor.shape, tensor.dtype)))
+        self._tracer.nodes.note_sparse(node, tensor)
         integers = not tensor.dtype.is_floating_point and not tensor.dtype.is_complex
         if integers and not tensor.is_meta and small_enough(tensor.shape):
             real = tensor.detach().to("cpu", copy=True)

@@ -21,6 +21,7 @@ from fxprof.tracing.names import OPERATORS, REFLECTED
 from fxprof.tracing.quantized import packed
 from fxprof.tracing.values import storages
 
+_SPARSE = frozenset([torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc])
 _NOWHERE = ("", 0)  # no line of the model's code
 _CONSTANTS = frozenset([bool, int, float, str, type(None), complex, torch.dtype, torch.device, type(...)])
 
@@ -49,6 +50,7 @@ class Nodes:
         self.graph = Graph()
         self.attributes: dict[str, Any] = {}
         self.missed: HiddenCall | None = None
+        self.sparse: dict[str, tuple[Node, Tensor]] = {}  # by name, what does not store all of its elements
         self.source: tuple[str, int] | None = None  # of the call being recorded, where its forward is not run
         self._modules = modules
         self._in_function = False  # whether it is one that gradients flow through, though torch has turned them off
@@ -147,6 +149,11 @@ class Nodes:
         if (held := packed(item)) is not None:
             node.tensor_meta = metadata(held)
         return node
+
+    def note_sparse(self, node: Node, tensor: Tensor) -> None:
+        """Note that a node stands for a tensor that stores few of its elements, if so: it goes on as a dense one."""
+        if tensor.layout in _SPARSE:
+            self.sparse[node.name] = node, tensor
 
     def hidden(self, *, transformed: bool = False) -> None:
         """Stop this attempt; it stays known when TorchScript or the model's own code swallows the exception."""

@@ -112,6 +112,7 @@ class Store:
             if not self._all_seen:
                 self._nodes.hidden()
         node = self._nodes.attribute(name, tensor) if name else self._nodes.unnamed("_tensor_constant", tensor)
+        self._nodes.note_sparse(node, tensor)
         real = tensor.detach().to("cpu", copy=True) if _readable(tensor, name is not None) else None
         value = self.add(Value(tensor, real=real, node=node))
         value.meta = meta_twin(tensor)
@@ -151,6 +152,8 @@ class Store:
             made = None if make_node else node
             known = self._values.get(id(tensor))
             layout = None if tensor.requires_grad else layout_of(tensor)
+            if layout is None:
+                self._nodes.note_sparse(node, tensor)
             if known is None:
                 real = None if tensor.is_meta else tensor
                 value = Value(tensor, real=real, node=made, make_node=make_node, assumed=assumed, span=span)
