@@ -22,7 +22,8 @@ QUERIES = frozenset(
     is_distributed result_type can_cast promote_types __repr__ __str__
     __reduce_ex__ __dir__ _dimI _dimV register_hook register_post_accumulate_grad_hook retain_grad
     _is_zerotensor sym_int sym_float sym_max sym_min sym_not sym_ite sym_sqrt sym_sum _set_grad_enabled
-    get_default_dtype _log_api_usage_once""".split()
+    get_default_dtype _log_api_usage_once profiler::_record_function_enter profiler::_record_function_enter_new
+    profiler::_record_function_exit""".split()
 )
 DEVICE_QUERIES = frozenset(["device", "is_cuda", "is_meta", "get_device"])
 

@@ -303,3 +303,16 @@ def test_a_rule_that_does_not_fit_is_named_where_it_is_used(rule: Any, shape: An
     fxprof.rule("fxprof_opaque::faked", shape=shape)(rule)
     with pytest.raises(error, match=message):
         fxprof.analyze(layer(lambda x, w: ops.faked(x, w)), (4, 8))
+
+
+def test_a_region_named_for_the_profiler_is_exact() -> None:
+    """``record_function`` computes nothing."""
+
+    def forward(self: Any, x: torch.Tensor) -> Any:
+        with torch.profiler.record_function("stem"):
+            return self.fc(x)
+
+    report = fxprof.analyze(module(forward, fc=nn.Linear(4, 4)), (2, 4), training=True)
+
+    assert report.exact
+    assert [op.op for op in report.ops] == ["linear"]
