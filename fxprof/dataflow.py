@@ -65,8 +65,8 @@ def critical_path(report: Report) -> tuple[OpProfile, ...]:
     previous: dict[str, str] = {}
     for op in report.ops:
         macs, flops = 0, 0
-        if op.name in before:
-            previous[op.name] = max(before[op.name], key=best.__getitem__)
+        if earlier := [name for name in before.get(op.name, ()) if name in best]:
+            previous[op.name] = max(earlier, key=best.__getitem__)
             macs, flops = best[previous[op.name]]
         best[op.name] = (macs + op.macs, flops + op.flops)
     if not best:

@@ -243,7 +243,9 @@ class Report(Exports, Shown):
         )  # fmt: skip
         return {name: getattr(self, name) for name in names}
 
-    def _check_calls(self) -> None:
+    def _check_names(self) -> None:
+        if len({op.name for op in self.ops}) < len(self.ops):
+            raise ValueError("ops of the same name")
         paths = {info.path for info in self.modules}
         strays = sorted({call.path for call in self.calls} - paths)
         if strays:
@@ -287,8 +289,8 @@ class Report(Exports, Shown):
             )
             saved.check(report)
             report._totals(), report.by_type(), report.by_module()  # fails where parts do not fit together
-            report._check_calls()
-        except (KeyError, TypeError, AttributeError, ValueError, IndexError) as err:
+            report._check_names()
+        except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as err:
             said = f"{type(err).__name__} {err}"
             raise InputError(f"a saved report must hold what Report.to_dict writes: {said}") from err
         return report

@@ -160,6 +160,22 @@ def test_from_dict_names_a_field_of_another_kind(place: tuple[Any, ...], value: 
         Report.from_dict(data)
 
 
+def test_a_report_whose_ops_are_out_of_order_has_a_path() -> None:
+    """What an op reads of later ones is left out; two ops of one name, or a share of none, are refused."""
+    data = json.loads(hand_made().to_json())
+    data["ops"].reverse()
+    assert Report.from_dict(data).critical_path()
+
+    data["ops"][1]["name"] = data["ops"][0]["name"]
+    with pytest.raises(InputError, match="ops of the same name"):
+        Report.from_dict(data)
+    data = json.loads(hand_made().to_json())
+    state = next(module["state"] for module in data["modules"] if module["state"])
+    state[0]["share"] = [1, 0]
+    with pytest.raises(InputError, match="ZeroDivisionError"):
+        Report.from_dict(data)
+
+
 @pytest.mark.parametrize("text", ["", "{", "[" * 100_000, b"\xff", "[1, 2]", '{"format": 1}'])
 @pytest.mark.parametrize("collecting", [True, False])
 def test_from_json_refuses_anything_else(text: str | bytes, *, collecting: bool) -> None:

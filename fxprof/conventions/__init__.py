@@ -13,7 +13,8 @@ one, write such a file and its line in CONVENTIONS.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 from fxprof.conventions.deepspeed import DEEPSPEED
@@ -59,7 +60,20 @@ def find(name: str) -> Convention:
 def count(report: Report, name: str) -> Count:
     """What a tool would print for the model of a report."""
     check_forward(report)
-    return find(name).count(report)
+    with fitting(report):
+        return find(name).count(report)
+
+
+@contextmanager
+def fitting(report: Report) -> Iterator[None]:
+    """Raise InputError where shapes do not fit the ops that have them, as in a saved report changed by hand."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, ArithmeticError) as err:
+        raise InputError(
+            f"the ops of {report.name} must have the shapes that they were recorded with, got others, which cannot be "
+            f"counted ({type(err).__name__}: {err}); make the report again"
+        ) from err
 
 
 def check_forward(report: Report) -> None:

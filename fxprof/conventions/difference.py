@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fxprof.conventions import check_forward, find
+from fxprof.conventions import check_forward, find, fitting
 from fxprof.report import Report
 from fxprof.shown import Shown
 
@@ -59,7 +59,9 @@ def explain(report: Report, other: str, base: str = "macs") -> Difference:
     causes: dict[str, dict[str, int]] = {}
     totals = [0, 0]
     for side, sign, convention in ((0, -1, first), (1, 1, second)):
-        for item in convention.items(report):
+        with fitting(report):
+            items = list(convention.items(report))
+        for item in items:
             totals[side] += item.flops
             by_op = causes.setdefault(item.cause, {})
             by_op[item.op] = by_op.get(item.op, 0) + sign * item.flops

@@ -106,3 +106,14 @@ def test_without_torch() -> None:
     code = f"import {modules}, sys; assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", ["fvcore", "deepspeed"])
+def test_a_report_with_impossible_shapes_is_refused_where_it_is_counted(name: str) -> None:
+    """One edited by hand: in a sentence."""
+    data = fxprof.analyze(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Upsample(5)), (1, 3, 8, 8)).to_dict()
+    edited = fxprof.Report.from_dict({**data, "ops": [{**op, "inputs": []} for op in data["ops"]]})
+
+    for call in (edited.count, edited.explain):
+        with pytest.raises(fxprof.InputError, match="must have the shapes that they were recorded with, got others"):
+            call(name)
