@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from hypothesis import strategies as st
 from torch import nn
 
-from benchmarks.cases import Function, MyLinear, Parent
+from benchmarks.case_nets import Function, MyLinear, Parent
 
 CHANNELS = 4
 SHAPE = (2, CHANNELS, 6, 6)

@@ -11,7 +11,7 @@ from torch import nn
 from torchvision.models import resnet50
 
 import fxprof
-from benchmarks.cases import called_twice, frozen_half
+from benchmarks.case_nets import called_twice, frozen_half
 from fxprof.report import Report
 from fxprof.views.layers import layers, render
 
