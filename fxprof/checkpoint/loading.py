@@ -23,7 +23,7 @@ from fxprof.checkpoint.plan import Match, Plan
 from fxprof.checkpoint.reading import Checkpoint, read
 from fxprof.checkpoint.result import Change, Result
 from fxprof.checkpoint.sharing import disagreeing
-from fxprof.errors import CheckpointError
+from fxprof.errors import CheckpointError, check_flag
 from fxprof.views.text import listed
 
 if TYPE_CHECKING:
@@ -74,6 +74,8 @@ def load(
     Raises:
         CheckpointError: something cannot be read, matched or applied; the model is as it was.
     """
+    for name, flag in (("strict", strict), ("force", force), ("freeze", freeze)):
+        check_flag(name, flag)
     targets.check_model(model)
     model_tensors = targets.tensors(model)
     checkpoint = read(source, trust=trust, container=container)

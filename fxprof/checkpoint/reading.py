@@ -28,7 +28,7 @@ from fxprof.checkpoint.plan import Container
 from fxprof.checkpoint.remote import check_name_hash, fetch, is_url, name_hash
 from fxprof.checkpoint.suiting import suited
 from fxprof.checkpoint.unwrap import choose, describe, extras_of, find, items_of
-from fxprof.errors import CheckpointError, InputError
+from fxprof.errors import CheckpointError, InputError, check_flag, shown
 from fxprof.records import Shape, TensorSpec
 
 
@@ -171,6 +171,9 @@ def read(source: Any, trust: bool = False, container: str | None = None) -> Chec
         InputError: There is no such file, or no such container.
         CheckpointError: The file is damaged, or is not what it must be, or would run code.
     """
+    check_flag("trust", trust)
+    if container is not None and not isinstance(container, str):
+        raise InputError(f"container must be the dotted path of a dict in the file, got {shown(container)}")
     if isinstance(source, Checkpoint):
         return source if container is None else Checkpoint(source._store, source.path, container)
     if isinstance(source, torch.nn.Module):

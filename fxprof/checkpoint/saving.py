@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from fxprof.checkpoint import targets
-from fxprof.errors import CheckpointError, InputError
+from fxprof.errors import CheckpointError, InputError, shown
 from fxprof.replacing import replace
 
 TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".tar")
@@ -61,6 +61,8 @@ def _replace(path: Path, write: Callable[[Path], Any]) -> None:
 
 def check_path(path: str | os.PathLike[str]) -> Path:
     """Refuse, before any work is done, what ``save`` would refuse. Raises InputError."""
+    if not isinstance(path, str | os.PathLike):
+        raise InputError(f"the file to write must be a path, got {shown(path)}")
     path = Path(path)
     if path.suffix not in SUFFIXES:
         raise InputError(f"the file to write must end in {', '.join(SUFFIXES)}, got {str(path)!r}")

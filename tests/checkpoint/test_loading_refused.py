@@ -49,6 +49,25 @@ def test_values_that_do_not_go(source: dict[str, Any], message: str) -> None:
     assert unchanged(model, before)
 
 
+@pytest.mark.parametrize("value", [1, "no", 2.5, [True], {"a": 1.0}, object(), int], ids=lambda value: repr(value)[:9])
+@pytest.mark.parametrize("option", ["trust", "strict", "force", "freeze", "container", "rename", "plan"])
+def test_an_option_of_another_kind(option: str, value: Any) -> None:
+    """It is not taken for its truth: ``trust="no"`` would run code."""
+    model = made(Net)
+    before = snapshot(model)
+    with pytest.raises((InputError, CheckpointError)) as info:
+        load(model, made(Net, seed=1).state_dict(), **{option: value})
+    assert "\n" not in str(info.value)
+    assert unchanged(model, before)
+
+
+@pytest.mark.parametrize("path", [3, b"a.pth", ["a.pth"], None])
+def test_what_is_no_path_is_not_written_to(path: Any) -> None:
+    """It is refused in words."""
+    with pytest.raises(InputError, match="must be a path, got"):
+        save(made(Net), path)
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 def test_quantized_values_are_refused() -> None:
     """A quantized tensor is named."""

@@ -91,7 +91,10 @@ def _by_patterns(rename: Iterable[tuple[str, str]], keys: Sequence[str]) -> tupl
 def _by_call(rename: Callable[[str], str], keys: Sequence[str]) -> dict[str, str]:
     names: dict[str, str] = {}
     for key in keys:
-        name = rename(key)
+        try:
+            name = rename(key)
+        except Exception as err:
+            raise InputError(f"rename must return a name for {key!r}, but raised {type(err).__name__}: {err}") from err
         if not isinstance(name, str):
             raise InputError(f"rename must return a name, but for {key!r} it returned {type(name).__name__}")
         if name != key:
