@@ -8,7 +8,7 @@ from fxprof.conventions.parts import attribute
 from fxprof.records import Shape
 from fxprof.report import OpProfile, Report
 
-# Their result takes a shape from their first tensor, and no numbers that a gradient could follow.
+# No gradient flows through these.
 _CUT = ("detach", "detach_copy", "zeros_like", "ones_like", "empty_like", "full_like", "rand_like", "randn_like")
 
 
@@ -19,6 +19,7 @@ def is_fused(op: OpProfile, learned: Container[str]) -> bool:
     none is taken whose tensors have no heads.
     """
     shapes = {name: _shape(op, name) for name in ("query", "key", "value", "attn_mask")}
+    given = shapes["attn_mask"]
     if len(shapes["query"]) == 3:
         shapes = {name: (*shape[:1], 1, *shape[1:]) if len(shape) == 3 else shape for name, shape in shapes.items()}
     query, key, value, mask = shapes.values()
@@ -30,7 +31,7 @@ def is_fused(op: OpProfile, learned: Container[str]) -> bool:
     if attribute(op, "attn_mask") is None:
         return True
     fits = all(size in (1, wanted) for size, wanted in zip(reversed(mask), (key[2], query[2], query[1], query[0])))
-    return fits and len(mask) in (2, 4) and not _gives(op, "attn_mask", learned)
+    return fits and len(mask) in (2, 4) and not _is_learned(op, given, learned)
 
 
 def _shape(op: OpProfile, name: str) -> Shape:
@@ -38,9 +39,9 @@ def _shape(op: OpProfile, name: str) -> Shape:
     return found if isinstance(found, tuple) else ()
 
 
-def _gives(op: OpProfile, name: str, learned: Container[str]) -> bool:
-    """Whether a tensor argument, known by its shape, comes out of what is learned."""
-    givers = [arg for arg, spec in zip(op.args, op.inputs) if spec.shape == _shape(op, name)]
+def _is_learned(op: OpProfile, mask: Shape, learned: Container[str]) -> bool:
+    """Whether the mask, the last input of its shape, comes out of what is learned."""
+    givers = [arg for arg, spec in zip(op.args, op.inputs) if spec.shape == mask]
     return bool(givers) and givers[-1] in learned
 
 
