@@ -68,6 +68,8 @@ def state_of(optimizer: Optimizer, parameter: Tensor) -> dict[str, Any]:
 @pytest.mark.parametrize("named", [False, True])
 def test_training_goes_on_bit_identically(kind: str, named: bool, tmp_path: Path) -> None:
     """Two steps after a save and a load give the weights of two steps without them."""
+    if named and torch.__version__ < "2.6":
+        pytest.skip("this torch's optimizers take no names")
 
     def make(model: nn.Module) -> Optimizer:
         return OPTIMIZERS[kind](model.named_parameters() if named else model.parameters())

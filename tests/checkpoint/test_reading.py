@@ -381,6 +381,7 @@ def test_any_names_and_shapes_survive(tmp_path_factory: pytest.TempPathFactory, 
             check_same(checkpoint, values)
 
 
+@pytest.mark.skipif(not hasattr(torch.serialization, "set_crc32_options"), reason="this torch always writes sums")
 def test_saved_without_checksums_is_read(tmp_path: Path) -> None:
     """torch can be told to leave the checksums out; then there is nothing to compare."""
     torch.serialization.set_crc32_options(False)

@@ -203,7 +203,14 @@ def unpickle(stream: IO[bytes], path: Path, placeholders: Placeholders | None = 
         ) from err
     finally:
         # torch.load would check these next, and cannot: they have no values here.
-        getattr(torch._utils, "_get_sparse_tensors_to_validate", list)().clear()
+        _sparse_to_check().clear()
+
+
+def _sparse_to_check() -> list[Any]:
+    """Sparse tensors that the unpickler made, as torch keeps them until they are checked; a plain list in torch 2.4."""
+    held = getattr(torch._utils, "_get_sparse_tensors_to_validate", None)
+    found: list[Any] = getattr(torch._utils, "_sparse_tensors_to_validate", []) if held is None else held()
+    return found
 
 
 def load_by_torch(path: Path) -> object:
