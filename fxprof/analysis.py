@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.fx.passes.shape_prop import TensorMetadata
 
-from fxprof import contents, observed, routing
+from fxprof import contents, observed, repeated, routing
 from fxprof.costs import Rule, cost_of, described, shapes, specs
 from fxprof.errors import InputError, UncountedError, check_flag, check_named, shown
 from fxprof.garbage import no_garbage_collection
@@ -22,6 +22,8 @@ from fxprof.report import Cost, OpProfile, Report
 from fxprof.rules import RULES, free
 from fxprof.tracing import Trace, record
 from fxprof.tracing.graph import Node
+from fxprof.tracing.inventory import Inventory
+from fxprof.tracing.unwrap import unwrap
 from fxprof.training import backward_cost, grad_call_cost, is_grad_call, needs_gradient, returned, second_gradients
 from fxprof.version import __version__
 
@@ -61,11 +63,10 @@ def analyze(
     check_flag("training", training)
     check_flag("strict", strict)
     _check_rules(rules)
+    check_named("kwargs", kwargs, "forward's arguments by name")
     with no_garbage_collection():
-        report = _analyzed(
-            record(model, inputs, kwargs, bounds, training=training), RULES if rules is None else rules, training,
-            name,
-        )  # fmt: skip
+        report = _report(Inventory(unwrap(model)), inputs, kwargs or {}, rules, training, bounds)
+    report = replace(report, name=name or report.name, versions=dict(report.versions))
     if strict and not report.exact:
         raise UncountedError(_inexact(report))
     return report
@@ -80,14 +81,30 @@ def _check_rules(rules: Mapping[str, object] | None) -> None:
             )
 
 
-def _analyzed(traced: Trace, rules: Mapping[str, Rule], training: bool, name: str | None) -> Report:
+def _report(
+    model: Inventory, inputs: tuple[Any, ...], kwargs: Mapping[str, Any], rules: Mapping[str, Rule] | None,
+    training: bool, bounds: Mapping[str, Any] | None,
+) -> Report:  # fmt: skip
+    """The report of a question asked before, or a new one."""
+    asked = repeated.question(model, inputs, kwargs, training) if rules is None and not bounds else None
+    known = None if asked is None else repeated.recall(asked)
+    if known is not None:
+        return known
+    traced = record(model, inputs, kwargs, bounds, training=training)
+    report = _analyzed(traced, RULES if rules is None else rules, training)
+    if asked is not None and not traced.by_chance:
+        repeated.keep(asked, report)
+    return report
+
+
+def _analyzed(traced: Trace, rules: Mapping[str, Rule], training: bool) -> Report:
     needing = needs_gradient(traced) if training else frozenset()
     counted, gradients = _profiles(traced, rules, needing)
     bounds = [*traced.bounds, *(second_gradients(counted, needing) if gradients else ())]
     shares = routing.shares(traced, lambda node, op: cost_of(node, op, rules))
     calls = tuple(observed.calls(traced.calls, counted))
     return Report(
-        name=name or type(traced.model.model).__name__,
+        name=type(traced.model.model).__name__,
         inputs=traced.inputs,
         ops=tuple(counted.values()),
         modules=tuple(contents.modules(traced, calls, shares)),

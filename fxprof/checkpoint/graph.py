@@ -35,12 +35,13 @@ def _use(model: nn.Module, inputs: Any) -> tuple[tuple[str, ...], dict[str, tupl
     """The order in which forward first reads each tensor, and the tensors whose op comes right before."""
     from fxprof.tracing import record
     from fxprof.tracing.graph import Node
+    from fxprof.tracing.inventory import Inventory
     from fxprof.tracing.unwrap import unwrap
 
     args, kwargs = _arguments(inputs)
     inner = unwrap(model)
     try:
-        graph = record(model, args, kwargs).graph
+        graph = record(Inventory(unwrap(model)), args, kwargs).graph
     except FxprofError as err:
         raise type(err)(f"inputs= lets match trace the model, but: {err}") from err
     names = _outer_names(model, inner)

@@ -42,6 +42,7 @@ class Trace:
     calls: Sequence[ModuleCall]
     attributes: Mapping[str, Any]
     bounds: tuple[Bound, ...]
+    by_chance: bool  # whether random numbers were drawn, which another time are others
 
 
 def trace(
@@ -65,13 +66,14 @@ def trace(
         InputError: the model or an input is not what it must be.
         TraceError: forward failed; the message says where.
     """
-    traced = record(model, inputs, kwargs, bounds)
+    check_named("kwargs", kwargs, "forward's arguments by name")
+    traced = record(Inventory(unwrap(model)), inputs, kwargs, bounds)
     module = fx.GraphModule(dict(traced.attributes), traced.graph.as_fx(), type(traced.model.model).__name__)
     return module.train(traced.model.model.training)
 
 
 def record(
-    model: Any,
+    inventory: Inventory,
     inputs: tuple[Any, ...],
     kwargs: Mapping[str, Any] | None = None,
     bounds: Mapping[str, Any] | None = None,
@@ -85,9 +87,7 @@ def record(
 
     With ``training``, gradients are enabled during forward, as in training.
     """
-    check_named("kwargs", kwargs, "forward's arguments by name")
     kwargs = kwargs or {}
-    inventory = Inventory(unwrap(model))
     _check_lazy(inventory)
     names = bind(inventory.model, inputs, kwargs)
     assumptions = Assumptions(bounds)
@@ -122,7 +122,7 @@ def _attempt(
 ) -> Trace:  # fmt: skip
     first = next(model.tensors, None)
     device = torch.device("cpu") if first is None or first.is_meta else first.device
-    with _ONE_AT_A_TIME, untouched(model.paths.keys()), torch.set_grad_enabled(training):
+    with _ONE_AT_A_TIME, untouched(model.paths.keys()) as process, torch.set_grad_enabled(training):
         tracer = Tracer(model, assumptions, device, see_dispatch=see_dispatch, differentiates=transformed)
         reader = InputReader(tracer, _floating_dtype(model), model.model)
         args = [reader.read(name, value) for name, value in zip(names, inputs)]
@@ -150,7 +150,7 @@ def _attempt(
             assumptions.note_sparse(name, tensor, node.call.path, node.source)
         tracer.values.forget()
     nodes, calls = tracer.nodes, tracer.modules.calls
-    return Trace(model, nodes.graph, tuple(reader.profiles), calls, nodes.attributes, assumptions.bounds)
+    return Trace(model, nodes.graph, tuple(reader.profiles), calls, nodes.attributes, assumptions.bounds, process.drew)
 
 
 def _compiles() -> bool:

@@ -176,10 +176,14 @@ class _Code:
                 function.cache_clear()
 
 
-class _Process:
-    """Random number generators and torch's process-wide defaults."""
+class Process:
+    """Random number generators and torch's process-wide defaults.
+
+    ``drew`` says, once they are restored, whether torch's has been used.
+    """
 
     def __init__(self) -> None:
+        self.drew = False
         self._torch = torch.get_rng_state()
         self._python = random.getstate()
         self._numpy = sys.modules["numpy"].random.get_state() if "numpy" in sys.modules else None
@@ -190,8 +194,10 @@ class _Process:
         self._dtype = torch.get_default_dtype()
 
     def restore(self) -> None:
+        """Put all of them back."""
         if not torch.equal(torch.get_rng_state(), self._torch):
             torch.set_rng_state(self._torch)
+            self.drew = True
         random.setstate(self._python)
         if self._numpy is not None:
             sys.modules["numpy"].random.set_state(self._numpy)
@@ -202,12 +208,12 @@ class _Process:
 
 
 @contextmanager
-def untouched(modules: Collection[nn.Module]) -> Iterator[None]:
+def untouched(modules: Collection[nn.Module]) -> Iterator[Process]:
     """Run the body; then restore the modules, their containers, caches, RNGs and defaults."""
-    snapshot = _Snapshot(modules)
-    kept: list[Callable[[], None]] = [_Process().restore, _Code(modules, snapshot.functions).restore, snapshot.restore]
+    snapshot, process = _Snapshot(modules), Process()
+    kept: list[Callable[[], None]] = [process.restore, _Code(modules, snapshot.functions).restore, snapshot.restore]
     try:
-        yield
+        yield process
     finally:
         for restore in kept:
             restore()

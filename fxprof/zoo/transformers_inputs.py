@@ -138,6 +138,7 @@ def _features(model: Any, method: str, given: dict[str, Any]) -> int:
     from torch import nn
 
     from fxprof.tracing import record
+    from fxprof.tracing.inventory import Inventory
 
     class Part(nn.Module):
         def __init__(self) -> None:
@@ -148,7 +149,7 @@ def _features(model: Any, method: str, given: dict[str, Any]) -> int:
             found = getattr(self.model, method)(**kwargs)
             return getattr(found, "pooler_output", found)
 
-    [output] = record(Part(), (), given).graph.of("output")
+    [output] = record(Inventory(Part()), (), given).graph.of("output")
     shapes = [node.tensor_meta.shape for node in output.all_input_nodes]
     width = model.get_input_embeddings().weight.shape[1]
     if any(shape[-1] != width for shape in shapes):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import fxprof
-from fxprof import costs
+from fxprof import costs, repeated
 from fxprof.tracing import alike, formed, leaves, propagate, repeats, small, tracer
 from fxprof.tracing.shapes import special
 from tests.tracing.made import module
@@ -27,6 +27,7 @@ FAST_PATHS = (
     "shapes in closed form",
     "costs of calls seen before",
     "small results",
+    "reports made before",
 )
 
 
@@ -43,6 +44,7 @@ def without(path: str) -> Iterator[None]:
             (formed, "VIEWS", {}),
         ],
         "costs of calls seen before": [(costs, "_CALLS", _Forgetful())],
+        "reports made before": [(repeated, "question", lambda *_: None)],
         "small results": [(small, "_NEVER_LARGER", frozenset())],
     }
     with forgotten(), ExitStack() as stack:
@@ -64,7 +66,7 @@ class _Forgetful(dict[Any, Any]):
 @contextmanager
 def forgotten() -> Iterator[None]:
     """Run the body with nothing remembered from before."""
-    kept = ((leaves, "_recipes"), (repeats, "_seen"), (costs, "_CALLS"))
+    kept = ((leaves, "_recipes"), (repeats, "_seen"), (costs, "_CALLS"), (repeated, "_reports"))
     with ExitStack() as stack:
         for where, name in kept:
             stack.enter_context(mock.patch.object(where, name, {}))

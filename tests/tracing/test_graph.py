@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 import fxprof
 from fxprof.tracing import record
 from fxprof.tracing.graph import Graph, nodes_in, outside
+from fxprof.tracing.inventory import Inventory
 from tests.tracing.made import module
 
 names = st.one_of(
@@ -50,7 +51,7 @@ def test_arguments_are_written_in_their_nesting() -> None:
         z[1:n] = 0
         return {"z": (z, x[..., None]), "y": [y]}
 
-    recorded = record(module(forward), ((3, 4), (3, 4)), {}).graph
+    recorded = record(Inventory(module(forward)), ((3, 4), (3, 4)), {}).graph
     written = list(fxprof.trace(module(forward), (3, 4), (3, 4)).graph.nodes)
     assert [str(node) for node in recorded.nodes] == [node.name for node in written]
     for ours, theirs in zip(recorded.nodes, written):

@@ -1,0 +1,97 @@
+"""Reports that were made before: a model that has not changed is not traced again for the same inputs.
+
+A report follows from the model's code, the state of its modules and the inputs. Where the code is known to read nothing
+else (``tracing/closed.py``) and all of that can be compared (``tracing/states.py``), the report of an equal question is
+the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.modules import module as _all
+
+from fxprof.report import Report, TensorSpec
+from fxprof.rules.registry import REGISTERED, SHAPES
+from fxprof.tracing.closed import closed
+from fxprof.tracing.inventory import Inventory
+from fxprof.tracing.states import NoStateError, state_of, tensor_state, told
+
+_LIMIT = 1 << 14  # ops in all reports that are kept
+_GLOBAL_HOOKS = (
+    _all._global_forward_hooks, _all._global_forward_pre_hooks,
+    _all._global_backward_hooks, _all._global_backward_pre_hooks,
+)  # fmt: skip
+
+
+class Question:
+    """What is asked of an analysis, in parts that can be compared. Its hash is kept: there are thousands of parts."""
+
+    __slots__ = ("_hash", "_parts")
+
+    def __init__(self, *parts: Hashable) -> None:
+        self._parts = parts
+        self._hash = hash(parts)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Question) and self._parts == other._parts
+
+
+_reports: dict[Question, Report] = {}
+
+
+def question(
+    model: Inventory, inputs: tuple[Any, ...], kwargs: Mapping[str, Any], training: bool
+) -> Question | None:  # fmt: skip
+    """What is asked; None where something of it is not known, or cannot be compared."""
+    code = None if _is_changed_from_outside() else closed(frozenset(map(type, model.paths)))
+    if code is None:
+        return None
+    try:
+        return Question(
+            training, _argument(inputs), _argument(dict(kwargs)), torch.get_default_dtype(),
+            torch.backends.mha.get_fastpath_enabled(), code, state_of(model, code),
+            *REGISTERED.values(), *SHAPES.values(),
+        )  # fmt: skip
+    except (NoStateError, TypeError):  # what has no hash cannot be compared either
+        return None
+
+
+def recall(asked: Question) -> Report | None:
+    """The report of an equal question."""
+    return _reports.get(asked)
+
+
+def keep(asked: Question, report: Report) -> None:
+    """Keep the report of a question."""
+    if sum([len(kept.ops) for kept in _reports.values()]) + len(report.ops) > _LIMIT:
+        _reports.clear()
+    _reports[asked] = report
+
+
+def _is_changed_from_outside() -> bool:
+    """Whether something around the model may change what its calls do."""
+    return bool(
+        any(_GLOBAL_HOOKS) or torch.jit.is_tracing() or torch._C._is_any_autocast_enabled() or torch._C._len_torch_function_stack()
+        or torch._C._len_torch_dispatch_stack()
+    )  # fmt: skip
+
+
+def _argument(item: Any) -> Hashable:
+    """An input as it decides about a trace."""
+    if isinstance(item, Tensor):
+        return tensor_state(item)
+    kind = type(item)
+    if kind is TensorSpec:
+        return kind, item.shape, item.dtype
+    if kind is tuple or kind is list:
+        return kind, tuple([_argument(x) for x in item])
+    if kind is dict:
+        return kind, tuple([(told(name), _argument(x)) for name, x in item.items()])
+    return told(item)
