@@ -78,8 +78,8 @@ def keep(asked: Question, report: Report) -> None:
 def _is_changed_from_outside() -> bool:
     """Whether something around the model may change what its calls do."""
     return bool(
-        any(_GLOBAL_HOOKS) or torch.jit.is_tracing() or torch._C._is_any_autocast_enabled() or torch._C._len_torch_function_stack()
-        or torch._C._len_torch_dispatch_stack()
+        any(_GLOBAL_HOOKS) or torch._C._get_tracing_state() is not None or torch._C._is_any_autocast_enabled()
+        or torch._C._len_torch_function_stack() or torch._C._len_torch_dispatch_stack()
     )  # fmt: skip
 
 

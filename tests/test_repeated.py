@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import random
 import types
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 
 import pytest
@@ -18,7 +19,7 @@ from torch.nn.utils import parametrizations
 from torch.overrides import TorchFunctionMode
 
 import fxprof
-from fxprof import analysis, repeated
+from fxprof import analysis, repeated, tracing
 from fxprof.tracing.closed import closed
 
 WIDTH = 4
@@ -88,7 +89,7 @@ def fresh(model: nn.Module, *inputs: Any, **options: Any) -> fxprof.Report:
 
 def is_known(model: nn.Module, *inputs: Any, **options: Any) -> bool:
     """Whether a report is given again; it is the one of a new trace in any case."""
-    with mock.patch.object(analysis, "record", wraps=analysis.record) as record:
+    with mock.patch.object(analysis, "record", wraps=tracing.record) as record:
         report = fxprof.analyze(model, *inputs, **options)
     assert report == fresh(model, *inputs, **options)
     return not record.called
@@ -115,34 +116,42 @@ def test_what_is_done_to_a_report_stays_with_it() -> None:
 
 
 def with_hook(net: Any) -> None:
+    """A hook changes what a layer returns."""
     net.drop.register_forward_hook(lambda module, args, result: result.exp())
 
 
 def without_bias(net: Any) -> None:
+    """A parameter becomes None."""
     net.blocks[0].linear.bias = None
 
 
 def narrower(net: Any) -> None:
+    """A weight gets other strides."""
     net.blocks[0].linear.weight.data = net.blocks[0].linear.weight.data[:, :].t()
 
 
 def with_own_forward(net: Any) -> None:
+    """An instance gets a forward of its own."""
     net.drop.forward = lambda x: x.tanh()
 
 
 def with_own_method(net: Any) -> None:
+    """An instance gets a method of its own."""
     net.blocks[0].once = types.MethodType(lambda self, x: x, net.blocks[0])
 
 
 def frozen(net: Any) -> None:
+    """A block needs no gradient."""
     net.blocks[0].requires_grad_(False)
 
 
 def tied(net: Any) -> None:
+    """Two layers get one weight."""
     net.blocks[0].linear.weight = net.blocks[1].linear.weight
 
 
 def reparametrized(net: Any) -> None:
+    """A weight is computed."""
     parametrizations.weight_norm(net.blocks[0].linear)
 
 
@@ -239,7 +248,7 @@ AROUND: dict[str, Callable[[], Any]] = {
 def test_what_is_changed_around_a_model_is_seen(change: str) -> None:
     """Functions, constants and modes that its code uses; and afterwards all is as before."""
     net = Net().eval()
-    net.blocks[0].sizes.append(3)
+    cast(Block, net.blocks[0]).sizes.append(3)
     before = fxprof.analyze(net, (2, WIDTH))
     assert is_known(net, (2, WIDTH))
     with AROUND[change]():
@@ -295,6 +304,7 @@ FLAG = [False]
 
 
 def counted(x: Tensor) -> Tensor:
+    """Depends on how often it was called."""
     STATE["calls"] += 1
     return x.exp() if STATE["calls"] % 2 else x.sin()
 
@@ -307,6 +317,7 @@ CONFIG = _Config()
 
 
 def outer(deep: bool) -> Callable[..., Tensor]:
+    """A forward that reads what encloses it."""
     settings = [deep]
 
     def forward(self: Any, x: Tensor) -> Tensor:
@@ -316,25 +327,30 @@ def outer(deep: bool) -> Callable[..., Tensor]:
 
 
 def default(self: Any, x: Tensor, found: list[int] = []) -> Tensor:  # noqa: B006 - what is tested
+    """A forward that changes its default."""
     found.append(1)
     return x.exp() if len(found) % 2 else x.sin()
 
 
 def sets_global(self: Any, x: Tensor) -> Tensor:
+    """A forward that sets a global."""
     global FACTOR
     FACTOR = 4
     return x
 
 
 def by_name(self: Any, x: Tensor) -> Tensor:
+    """A forward that reads an attribute by its name."""
     return getattr(x, "exp")()  # noqa: B009 - what is tested
 
 
 def through_vars(self: Any, x: Tensor) -> Tensor:
+    """A forward that reads attributes around their names."""
     return x * vars(self)["training"]
 
 
 def imported(self: Any, x: Tensor) -> Tensor:
+    """A forward that imports."""
     import time
 
     return x * time.time()
@@ -410,10 +426,8 @@ def test_reports_do_not_gather_without_end(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_report_that_is_kept_keeps_no_tensor() -> None:
     """The weights of a model that is gone are gone."""
-    import weakref
-
     net = Net()
-    weight = weakref.ref(net.blocks[0].linear.weight)
+    weight = weakref.ref(net.get_parameter("blocks.0.linear.weight"))
     fxprof.analyze(net, (2, WIDTH))
     assert repeated._reports
     del net

@@ -111,7 +111,7 @@ def _told(module: nn.Module, name: str, value: Any, code: Closed) -> Any:
     kind, is_read = type(value), name in code.names or _has_torchs_code(cast(Any, type(module)))
     if kind in _KEPT:  # a report names those of torch's
         called = value.func if kind is partial else value
-        own = (called.__module__ or "").startswith("torch.")
+        own = (getattr(called, "__module__", None) or "").startswith("torch.")
         if is_read and (kind is partial or not own or not is_torch_value(called)):
             raise NoStateError
         if own:
