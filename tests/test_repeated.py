@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import operator
 import random
 import types
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import Any, cast
+from enum import Enum
+from typing import Any, NamedTuple, cast
 from unittest import mock
 
 import pytest
 import torch
+import torch.utils.checkpoint
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations
@@ -356,6 +360,66 @@ def imported(self: Any, x: Tensor) -> Tensor:
     return x * time.time()
 
 
+class Kind(Enum):
+    """Plain values."""
+
+    DEEP = 1
+    FLAT = 2
+
+
+class Sized(Enum):
+    """Has a method, which may read anything."""
+
+    DEEP = 1
+
+    def is_deep(self) -> bool:
+        """Read a global."""
+        return FLAG[0]
+
+
+class Pair(NamedTuple):
+    """Two tensors."""
+
+    first: Tensor
+    second: Tensor
+
+
+class Triple(NamedTuple):
+    """Has a property, which may read anything."""
+
+    first: Tensor
+
+    @property
+    def deep(self) -> bool:
+        """Read a global."""
+        return FLAG[0]
+
+
+CLOSED: dict[str, Callable[..., Any]] = {
+    "an enumeration": lambda self, x: x.exp() if self.kept is Kind.DEEP else x.sin(),
+    "a named tuple": lambda self, x: Pair(x.exp(), x).first,
+    "a list comprehension": lambda self, x: sum([x * i for i in range(3)]),
+    "a function inside": lambda self, x: (lambda y: y + x)(x.exp()),
+    "itertools": lambda self, x: [x * a for a in itertools.chain([1], [2])],
+    "an error": lambda self, x: x.exp() if len(x) else ValueError(f"no {type(self).__name__}"),
+    "checkpointing": lambda self, x: torch.utils.checkpoint.checkpoint(torch.exp, x, use_reentrant=False),
+    "a check": lambda self, x: (torch._assert(x.dim() == 2, "two"), x.exp()),
+}
+
+
+@pytest.mark.parametrize("reads", CLOSED)
+def test_code_that_reads_nothing_else_is_traced_once(reads: str) -> None:
+    """Constants, what Python makes of its arguments, and torch."""
+    kind = type("Shut", (nn.Module,), {"forward": CLOSED[reads]})
+    model = kind()
+    model.kept = Kind.DEEP
+    fxprof.analyze(model, (2, 2))
+
+    assert is_known(model, (2, 2))
+    model.kept = Kind.FLAT
+    assert is_known(model, (2, 2)) is (reads != "an enumeration")
+
+
 OPEN: dict[str, Callable[..., Any]] = {
     "a global dict": lambda self, x: counted(x),
     "a global list": lambda self, x: x.exp() if FLAG[0] else x.sin(),
@@ -371,6 +435,9 @@ OPEN: dict[str, Callable[..., Any]] = {
     "an identity": lambda self, x: x.exp() if id(x) % 32 else x.sin(),
     "a class of the user's": lambda self, x: Routed()(x, torch.tensor([1])),
     "a seed": lambda self, x: x if torch.initial_seed() else x.sin(),
+    "an enumeration with a method": lambda self, x: x.exp() if Sized.DEEP.is_deep() else x.sin(),
+    "a named tuple with a property": lambda self, x: x.exp() if Triple(x).deep else x.sin(),
+    "an attribute's getter": lambda self, x: operator.attrgetter("exp")(x)(),
     "a gradient": lambda self, x: x if x.grad is None else x.sin(),
 }
 

@@ -10,22 +10,16 @@ from __future__ import annotations
 
 import builtins
 import dis
-import math
-import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType, NoneType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-import torch
-import torch.utils.checkpoint
 from torch import Tensor, nn
 
-from fxprof.errors import InputError
-from fxprof.ops import classify
 from fxprof.tracing import alike
+from fxprof.tracing.harmless import FREE_BUILTINS, MODULES, PYTHONS, TELLING, is_harmless, is_plain, is_torch_value
 from fxprof.tracing.location import code_kind
-from fxprof.tracing.names import CHECKS, QUERIES
 
 _LIMIT = 1 << 10  # sets of classes remembered
 _ABSENT: Any = object()
@@ -33,35 +27,6 @@ _OPS = dis.opmap
 # Steps of code that change more than its variables and what these hold, or make code of their own.
 _CHANGES = frozenset(
     _OPS[name] for name in ("STORE_GLOBAL", "DELETE_GLOBAL", "IMPORT_NAME", "LOAD_BUILD_CLASS") if name in _OPS
-)
-# Attributes that tell more of a tensor than its shape, strides and dtype, and ways around names.
-_TELLING = frozenset(
-    """data_ptr _version grad grad_fn _base storage untyped_storage typed_storage _backward_hooks register_hook
-    register_post_accumulate_grad_hook retain_grad is_shared is_pinned __dict__ __globals__ __closure__
-    __code__ __func__ __self__ __getattribute__ __getattr__ __setattr__ __subclasses__ __builtins__
-    __reduce_ex__""".split()
-)
-_FREE_BUILTINS = frozenset(
-    """abs all any bool bytes callable complex dict divmod enumerate filter float format frozenset int isinstance
-    issubclass len list map max min pow range repr reversed round set slice sorted str sum super tuple type zip
-    property staticmethod classmethod object iter next""".split()
-)
-_PLAIN = frozenset([bool, int, float, complex, str, bytes, NoneType, torch.dtype, torch.device, torch.Size, type(...)])
-_MODULES = frozenset(
-    [
-        torch, torch._C, torch.nn, torch.nn.functional, torch.functional, torch.jit, torch.linalg, torch.special,
-        torch.overrides, torch.compiler, torch.utils, torch.utils.checkpoint, nn.utils, math, operator,
-    ]
-)  # fmt: skip
-# Functions that tell what is the same in all traces, or change nothing.
-_HARMLESS = frozenset(
-    """torch.jit._script.is_scripting torch._jit_internal.is_scripting torch.jit._trace.is_tracing
-    torch._C._get_tracing_state torch.compiler.is_compiling torch.compiler.is_dynamo_compiling
-    torch.compiler.is_exporting torch._assert torch._log_api_usage_once torch.utils.checkpoint.checkpoint
-    torch.overrides.has_torch_function torch.overrides.handle_torch_function torch.is_grad_enabled
-    torch.is_autocast_enabled torch.get_autocast_dtype torch.jit.isinstance
-    _warnings.warn warnings.warn typing.cast torch._C._log_api_usage_once torch._C._is_tracing
-    torch._C._get_default_dtype torch.get_default_dtype""".split()
 )
 # Methods of classes that run when modules are made, copied, saved or printed, not when they are called.
 _OUTSIDE = frozenset(
@@ -182,7 +147,7 @@ class _Reader:
                 self._function(item.__func__)
             elif type(item) is FunctionType:
                 self._function(item)
-            elif not _is_plain(item):
+            elif not is_plain(item):
                 raise _OpenError
 
     def _added(self, kind: Any, name: str) -> None:
@@ -200,10 +165,10 @@ class _Reader:
         self._functions.add(function)
         if function.__closure__ and function.__code__.co_freevars != ("__class__",):
             raise _OpenError
-        if not _is_plain(function.__defaults__) or not _is_plain(tuple((function.__kwdefaults__ or {}).values())):
+        if not is_plain(function.__defaults__) or not is_plain(tuple((function.__kwdefaults__ or {}).values())):
             raise _OpenError
         names = _names(function.__code__)
-        if not _TELLING.isdisjoint(names):
+        if not TELLING.isdisjoint(names):
             raise _OpenError
         space = function.__globals__
         for name in names:
@@ -218,7 +183,7 @@ class _Reader:
     def _builtin(self, name: str) -> None:
         value = getattr(builtins, name)
         is_error = isinstance(value, type) and issubclass(value, Exception)
-        if name not in _FREE_BUILTINS and not is_error and not hasattr(Tensor, name):
+        if name not in FREE_BUILTINS and not is_error and not hasattr(Tensor, name):
             raise _OpenError
 
     def _value(self, value: Any, names: tuple[str, ...]) -> None:
@@ -226,15 +191,13 @@ class _Reader:
         if isinstance(value, ModuleType):
             self._module(value, names, set())
         elif type(value) is FunctionType and not value.__module__.startswith("torch."):
-            if _qualified(value) not in _HARMLESS:
+            if not is_harmless(value):
                 self._function(value)
         elif not is_torch_value(value):
             raise _OpenError
 
     def _module(self, module: ModuleType, names: tuple[str, ...], seen: set[ModuleType]) -> None:
-        if module is _warnings():
-            return
-        if module not in _MODULES:
+        if module not in MODULES:
             raise _OpenError
         seen.add(module)
         held = vars(module)
@@ -245,7 +208,7 @@ class _Reader:
                     self._module(value, names, seen)
             elif value is not _ABSENT:
                 self._guards.append((held, name, value))
-                if module is not math and module is not operator and not is_torch_value(value):
+                if module not in PYTHONS and not is_torch_value(value):
                     raise _OpenError
 
 
@@ -272,41 +235,3 @@ def _names(code: CodeType) -> tuple[str, ...]:
         if type(constant) is CodeType:
             found.update(dict.fromkeys(_names(constant)))
     return tuple(found)
-
-
-def _is_plain(value: Any) -> bool:
-    return all(map(_is_plain, value)) if type(value) is tuple else type(value) in _PLAIN
-
-
-def is_torch_value(value: Any) -> bool:
-    """A constant, one of torch's classes, or a function of torch's that becomes a node, or changes nothing."""
-    if isinstance(value, type):
-        own = issubclass(value, nn.Module) and value.__module__.startswith("torch.")
-        named = issubclass(value, tuple) and hasattr(value, "_fields") and value.__new__.__closure__ is None
-        return own or named or value in _CLASSES or value.__module__ in ("builtins", "typing")
-    if type(value) in (FunctionType, BuiltinFunctionType) or callable(value):
-        if _qualified(value) in _HARMLESS or getattr(value, "__module__", "") == "typing":
-            return True
-        name = getattr(value, "__name__", "")
-        return (name in QUERIES or name in CHECKS or _is_op(value)) and name not in _TELLING
-    return _is_plain(value)
-
-
-_CLASSES = frozenset([Tensor, nn.Parameter, torch.Size, torch.device, torch.dtype, nn.Module])
-
-
-def _is_op(function: Callable[..., Any]) -> bool:
-    try:
-        return classify(function) != ""
-    except InputError:
-        return False
-
-
-def _qualified(function: Any) -> str:
-    return f"{getattr(function, '__module__', '')}.{getattr(function, '__name__', '')}"
-
-
-def _warnings() -> ModuleType:
-    import warnings
-
-    return warnings

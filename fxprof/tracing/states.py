@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from enum import Enum
 from functools import lru_cache, partial
 from hashlib import blake2b
 from operator import itemgetter
@@ -14,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 
 from fxprof.observed import HYPERPARAMETERS
-from fxprof.tracing.closed import CALLING, Closed, is_torch_value, is_torchs
+from fxprof.tracing.closed import CALLING, Closed, is_torchs
+from fxprof.tracing.harmless import is_plain_enum, is_torch_value
 from fxprof.tracing.inventory import Inventory
 
 _LARGEST = 1 << 16  # elements of a tensor of control data; to read larger ones takes as long as an analysis
@@ -76,6 +78,8 @@ def told(value: Any) -> Hashable:
         return kind, tuple([told(item) for item in value])
     if kind is dict:
         return kind, tuple([(told(key), told(item)) for key, item in value.items()])
+    if isinstance(value, Enum) and is_plain_enum(kind):
+        return value
     raise NoStateError
 
 
