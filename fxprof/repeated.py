@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.modules import module as _all
 
+from fxprof.observed import HYPERPARAMETERS
 from fxprof.report import Report, TensorSpec
 from fxprof.rules.registry import REGISTERED, SHAPES
 from fxprof.tracing.closed import closed
@@ -56,7 +57,7 @@ def question(
     try:
         return Question(
             training, _argument(inputs), _argument(dict(kwargs)), torch.get_default_dtype(),
-            torch.backends.mha.get_fastpath_enabled(), code, state_of(model, code),
+            torch.backends.mha.get_fastpath_enabled(), code, state_of(model, code, HYPERPARAMETERS),
             *REGISTERED.values(), *SHAPES.values(),
         )  # fmt: skip
     except (NoStateError, TypeError):  # what has no hash cannot be compared either

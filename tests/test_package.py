@@ -20,7 +20,7 @@ PACKAGE = ROOT / "fxprof"
 TORCH = (
     "fxprof.tracing", "fxprof.ops", "fxprof.binding", "fxprof.decompose", "fxprof.training", "fxprof.alternatives",
     "fxprof.routing", "fxprof.costs", "fxprof.contents",
-    "fxprof.analysis", "fxprof.observed", "fxprof.modes", "fxprof.timing", "fxprof.complexity", "fxprof.doubling",
+    "fxprof.analysis", "fxprof.repeated", "fxprof.observed", "fxprof.modes", "fxprof.timing", "fxprof.complexity", "fxprof.doubling",
     "fxprof.checkpoint", "fxprof.checkpoint_tools",
 )  # fmt: skip
 # Lowest first: a module imports from its own layer or a lower one.
@@ -38,7 +38,7 @@ LAYERS = (
     ),
     ("fxprof.ops", "fxprof.binding", "fxprof.decompose", "fxprof.tracing", "fxprof.zoo", "fxprof.checkpoint"),
     ("fxprof.training", "fxprof.alternatives", "fxprof.routing", "fxprof.observed", "fxprof.modes", "fxprof.timing"),
-    ("fxprof.costs", "fxprof.contents"),
+    ("fxprof.costs", "fxprof.contents", "fxprof.repeated"),
     ("fxprof.analysis",),
     ("fxprof.complexity", "fxprof.doubling"),
     ("fxprof.cli", "fxprof.commands", "fxprof.checkpoint_tools", "fxprof.pytest_plugin"),

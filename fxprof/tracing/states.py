@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 from enum import Enum
 from functools import lru_cache, partial
 from hashlib import blake2b
@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
 
-from fxprof.observed import HYPERPARAMETERS
 from fxprof.tracing.closed import CALLING, Closed, is_torchs
 from fxprof.tracing.harmless import is_plain_enum, is_torch_value
 from fxprof.tracing.inventory import Inventory
@@ -35,14 +34,16 @@ class NoStateError(Exception):
     """A module, or an argument, keeps something that cannot be told from another."""
 
 
-def state_of(model: Inventory, code: Closed) -> Hashable:
+def state_of(model: Inventory, code: Closed, read: Collection[str]) -> Hashable:
     """What is equal where modules of this code have equal attributes, tensors laid out alike, and the same names.
+
+    ``read`` are attributes that others read beside the code.
 
     Raises NoStateError where a module keeps something that is not compared: an object of the user's that the code
     reads, a hook, a subclass of Tensor, a large table of integers.
     """
     device = next((str(tensor.device) for tensor in model.tensors), None)
-    return device, tuple([(*names, *_own(module, code, model.names)) for module, names in model.paths.items()])
+    return device, tuple([(*names, *_own(module, code, read, model.names)) for module, names in model.paths.items()])
 
 
 def tensor_state(tensor: Tensor) -> tuple[Any, ...]:
@@ -83,7 +84,7 @@ def told(value: Any) -> Hashable:
     raise NoStateError
 
 
-def _own(module: nn.Module, code: Closed, names: dict[int, str]) -> tuple[Any, ...]:
+def _own(module: nn.Module, code: Closed, also: Collection[str], names: dict[int, str]) -> tuple[Any, ...]:
     held = vars(module)
     if any(_hooks(held)) or held.get("_compiled_call_impl") is not None:
         raise NoStateError
@@ -94,7 +95,7 @@ def _own(module: nn.Module, code: Closed, names: dict[int, str]) -> tuple[Any, .
         values = tuple(
             [
                 value if kind in _SCALARS or (kind is tuple and _INTEGER.issuperset(map(type, value)))
-                else _told(module, name, value, code)
+                else _told(module, name, value, code, also)
                 for name, value, kind in zip(own, values, types)
             ]
         )  # fmt: skip
@@ -110,7 +111,7 @@ def _own(module: nn.Module, code: Closed, names: dict[int, str]) -> tuple[Any, .
     return tuple(found)
 
 
-def _told(module: nn.Module, name: str, value: Any, code: Closed) -> Any:
+def _told(module: nn.Module, name: str, value: Any, code: Closed, also: Collection[str]) -> Any:
     """What an attribute tells; None where nothing reads it."""
     kind, is_read = type(value), name in code.names or _has_torchs_code(cast(Any, type(module)))
     if kind in _KEPT:  # a report names those of torch's
@@ -121,7 +122,7 @@ def _told(module: nn.Module, name: str, value: Any, code: Closed) -> Any:
         if own:
             return (called, told(value.args), told(value.keywords)) if kind is partial else value
         return None
-    if not is_read and name not in HYPERPARAMETERS:
+    if not is_read and name not in also:
         return None
     return told(value)
 
