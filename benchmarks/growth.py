@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 import fxprof
+from fxprof import repeated
 from fxprof.progress import progress
 from fxprof.report import Report
 from fxprof.views import table
@@ -73,6 +74,11 @@ def _seconds(call: Callable[[], Any], repeats: int = REPEATS) -> float:
     return min(taken)
 
 
+def _analyzed(model: nn.Module, shape: tuple[int, ...]) -> Report:
+    repeated.forget()
+    return fxprof.analyze(model, shape)
+
+
 def run() -> list[Series]:
     """Measure every series."""
     fxprof.analyze(_blocks(2, 8), (1, 4, 8))
@@ -92,7 +98,7 @@ def _series(
     seconds = []
     for size in progress(sizes, name):
         model, shape = make(size)
-        seconds.append(_seconds(lambda: fxprof.analyze(model, shape)))  # noqa: B023 - called at once
+        seconds.append(_seconds(lambda: _analyzed(model, shape)))  # noqa: B023 - called at once
     return Series(name, sizes, tuple(seconds), limit)
 
 

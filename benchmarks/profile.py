@@ -13,7 +13,7 @@ import torch
 
 import fxprof
 from benchmarks.options import positive
-from fxprof import zoo
+from fxprof import repeated, zoo
 
 _HERE = str(Path(fxprof.__file__).parent)
 _REPEATS = 5
@@ -32,6 +32,7 @@ def run(model: str, *, cold: bool) -> pstats.Stats:
             repeats._seen.clear()
             costs._CALLS.clear()
         profile.enable()
+        repeated.forget()
         fxprof.analyze(built.model, *built.inputs, kwargs=built.kwargs)
         profile.disable()
     return pstats.Stats(profile)

@@ -70,10 +70,16 @@ def recall(asked: Question) -> Report | None:
 
 
 def keep(asked: Question, report: Report) -> None:
-    """Keep the report of a question."""
+    """Keep the report of a question, unless it is too long; others go where there is no room."""
     if sum([len(kept.ops) for kept in _reports.values()]) + len(report.ops) > _LIMIT:
-        _reports.clear()
-    _reports[asked] = report
+        forget()
+    if len(report.ops) <= _LIMIT:
+        _reports[asked] = report
+
+
+def forget() -> None:
+    """Keep none of them any longer."""
+    _reports.clear()
 
 
 def _is_changed_from_outside() -> bool:

@@ -19,8 +19,8 @@ PACKAGE = ROOT / "fxprof"
 # Who may import torch when imported: the part that traces and counts, and the loader.
 TORCH = (
     "fxprof.tracing", "fxprof.ops", "fxprof.binding", "fxprof.decompose", "fxprof.training", "fxprof.alternatives",
-    "fxprof.routing", "fxprof.costs", "fxprof.contents",
-    "fxprof.analysis", "fxprof.repeated", "fxprof.observed", "fxprof.modes", "fxprof.timing", "fxprof.complexity", "fxprof.doubling",
+    "fxprof.routing", "fxprof.costs", "fxprof.contents", "fxprof.repeated",
+    "fxprof.analysis", "fxprof.observed", "fxprof.modes", "fxprof.timing", "fxprof.complexity", "fxprof.doubling",
     "fxprof.checkpoint", "fxprof.checkpoint_tools",
 )  # fmt: skip
 # Lowest first: a module imports from its own layer or a lower one.
