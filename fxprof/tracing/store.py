@@ -114,7 +114,15 @@ class Store:
                 self._nodes.hidden()
         node = self._nodes.attribute(name, tensor) if name else self._nodes.unnamed("_tensor_constant", tensor)
         self._nodes.note_sparse(node, tensor)
-        real = tensor.detach().to("cpu", copy=True) if _readable(tensor, name is not None) else None
+        return self._held(tensor, node, readable=_readable(tensor, name is not None))
+
+    def add_given(self, tensor: Tensor, node: Node) -> Tensor:
+        """Register an input whose own tensor the model's code shall hold."""
+        return self._held(tensor, node, readable=False).handle
+
+    def _held(self, tensor: Tensor, node: Node, *, readable: bool) -> Value:
+        """The value of a tensor that the code holds as it is; its data is copied where that is ``readable``."""
+        real = tensor.detach().to("cpu", copy=True) if readable else None
         value = self.add(Value(tensor, real=real, node=node))
         value.meta = meta_twin(tensor)
         describe(node, value.meta)

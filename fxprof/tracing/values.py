@@ -25,6 +25,7 @@ CONTROL_NUMEL = 1 << 20
 CHOSEN_NUMEL = 1 << 25
 # A view of control data takes no memory of its own: a mask of tokens expanded over the numbers of each.
 VIEWED_NUMEL = 1 << 26
+_SPARSE = frozenset([torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc])
 
 
 def small_enough(shape: torch.Size, limit: int = CONTROL_NUMEL) -> bool:
@@ -106,6 +107,11 @@ class Value:
         if self.span is None and self.real is not None and self.real.numel() and not self.real.is_complex():
             self.span = (self.real.min().item(), self.real.max().item())
         return self.span
+
+
+def is_sparse(tensor: Tensor) -> bool:
+    """Whether a tensor stores few of its elements."""
+    return tensor.layout in _SPARSE
 
 
 def meta_twin(tensor: Tensor) -> Tensor:
