@@ -246,6 +246,7 @@ def both_factors(cost: Cost, args: Sequence[Any], needs: Sequence[Any], kwargs: 
 BACKWARD: Mapping[str, Backward] = {
     **dict.fromkeys((*kernels.HEADS_LAST, *kernels.VARLEN), kernel_attention),
     **dict.fromkeys((*kernels.PACKED, *kernels.SCANS), both_factors),
+    **dict.fromkeys(("matrix_power", "cov", "corrcoef"), both_factors),  # products of one matrix with itself
     "scaled_dot_product_attention": attention,
     "_scaled_dot_product_attention_math": attention,
     "_scaled_dot_product_flash_attention": attention,
