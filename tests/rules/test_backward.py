@@ -187,6 +187,14 @@ def test_a_matrix_times_itself_is_needed_twice(power: Any, products: int) -> Non
     assert (report.macs, report.uncounted) == (3 * products * 8**3, ())
 
 
+def test_a_sparse_factor_is_a_factor() -> None:
+    """A bias is no factor, whatever it is added to."""
+    call: Any = ((2, 4), (2, 3), (3, 4)), (True, False, True), {}, (2, 4)
+    cost = RULES["addmm"](*call[0], out=(2, 4))
+
+    assert backward("_sparse_addmm", cost, *call) == backward("addmm", cost, *call)
+
+
 def test_bilinear_is_its_einsum() -> None:
     """Backward of a bilinear layer is that of the einsum that defines it."""
     x, w, y = (4, 3), (7, 3, 5), (4, 5)
