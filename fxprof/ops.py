@@ -27,7 +27,7 @@ ALIASES: Mapping[str, str] = {
     "ger": "outer", "swapaxes": "transpose", "swapdims": "transpose", "moveaxis": "movedim", "concat": "cat",
     "concatenate": "cat", "row_stack": "vstack", "trapz": "trapezoid", "_threshold": "threshold",
     "log_sigmoid": "logsigmoid", "conj_physical": "conj", "_sym_int": "sym_int", "_sym_sqrt": "sym_sqrt",
-    "dsmm": "mm", "spmm": "mm", "hsmm": "hspmm", "saddmm": "sspaddmm",  # torch registers these as one function
+    "dsmm": "mm", "spmm": "mm", "smm": "mm", "hspmm": "mm", "hsmm": "mm", "sspaddmm": "addmm", "saddmm": "addmm",
     "linalg_matmul": "matmul", "linalg_inv": "inverse", "linalg_det": "det", "linalg_slogdet": "slogdet",
     "linalg_matrix_exp": "matrix_exp", "linalg_matrix_power": "matrix_power", "linalg_svd": "svd",
     "linalg_pinv": "pinverse", "linalg_householder_product": "orgqr", "linalg_diagonal": "diagonal",

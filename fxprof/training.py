@@ -55,9 +55,11 @@ def returned(graph: Graph) -> list[Node]:
 
 
 def _asks_for_gradient(node: Node) -> bool:
-    """Whether forward itself says that a gradient for it is wanted."""
-    if ops.op_of(node.target) != "requires_grad" or node.target is getattr or not node.described:
+    """Whether forward itself says that a gradient for it is wanted, of a tensor that is there or as it makes one."""
+    if node.op not in ("call_function", "call_method") or not node.described:
         return False
+    if ops.op_of(node.target) != "requires_grad" or node.target is getattr:
+        return node.kwargs.get("requires_grad") is True
     return bool(node.kwargs.get("requires_grad", node.args[1] if len(node.args) > 1 else True))
 
 

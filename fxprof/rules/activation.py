@@ -14,7 +14,7 @@ def softmax_line(x: Shape, dim: int | None) -> tuple[int, int]:
     return prod(x), lines(x, (0 if len(x) in (0, 1, 3) else 1) if dim is None else dim)
 
 
-@rule("softmax", "_softmax", "_safe_softmax")
+@rule("softmax", "_softmax", "_safe_softmax", "_sparse_softmax")
 def softmax(x: Shape, dim: int | None = None, *, out: Any) -> Cost:
     """x (*, k, *) -> out like x.
 
@@ -31,7 +31,7 @@ def softmin(x: Shape, dim: int | None = None, *, out: Any) -> Cost:
     return softmax(x, dim, out=out) + arithmetic(prod(x))
 
 
-@rule("log_softmax", "_log_softmax")
+@rule("log_softmax", "_log_softmax", "_sparse_log_softmax")
 def log_softmax(x: Shape, dim: int | None = None, *, out: Any) -> Cost:
     """x (*, k, *) -> out like x.
 

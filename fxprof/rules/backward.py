@@ -35,7 +35,7 @@ FACTORS: dict[str, tuple[int, int, int | None]] = {
     **dict.fromkeys(("_scaled_mm", "_grouped_mm", "grouped_mm", "scaled_mm", "scaled_grouped_mm"), (0, 1, None)),
     "transformers::grouped_mm_fallback": (0, 1, None),
     **dict.fromkeys((kernels.CAUSAL_CONV, "DaoAILab::_causal_conv1d_fwd_cpp"), (0, 1, 2)),
-    **dict.fromkeys(("addmm", "addmv", "baddbmm", "addbmm", "_addmm_activation"), (1, 2, 0)),
+    **dict.fromkeys(("addmm", "addmv", "baddbmm", "addbmm", "_addmm_activation", "_sparse_addmm"), (1, 2, 0)),
 }  # fmt: skip
 
 
@@ -246,8 +246,11 @@ def both_factors(cost: Cost, args: Sequence[Any], needs: Sequence[Any], kwargs: 
 BACKWARD: Mapping[str, Backward] = {
     **dict.fromkeys((*kernels.HEADS_LAST, *kernels.VARLEN), kernel_attention),
     **dict.fromkeys((*kernels.PACKED, *kernels.SCANS), both_factors),
+    **dict.fromkeys(("matrix_power", "cov", "corrcoef"), both_factors),  # products of one matrix with itself
     "scaled_dot_product_attention": attention,
     "_scaled_dot_product_attention_math": attention,
+    "_scaled_dot_product_attention_math_for_mps": attention,
+    "flex_attention": attention,
     "_scaled_dot_product_flash_attention": attention,
     "_scaled_dot_product_efficient_attention": attention,
     "_scaled_dot_product_cudnn_attention": attention,

@@ -20,7 +20,7 @@ HEADS_LAST = (
     "xformers::efficient_attention_forward_cutlass", "xformers_flash::flash_fwd", "_efficient_attention_forward",
     "_flash_attention_forward",
 )  # fmt: skip
-VARLEN = (f"{_FLASH}FlashAttnVarlenFunc", "flash_attn::_flash_attn_varlen_forward")
+VARLEN = (f"{_FLASH}FlashAttnVarlenFunc", "flash_attn::_flash_attn_varlen_forward", "torch_attn::_varlen_attn")
 PACKED = (f"{_FLASH}FlashAttnQKVPackedFunc", f"{_FLASH}FlashAttnKVPackedFunc")
 SCANS = (
     "mamba_ssm.ops.selective_scan_interface.SelectiveScanFn",
@@ -52,7 +52,7 @@ def packed_sequences(
     k: Shape,
     v: Shape,
     cu_seqlens_q: Shape,
-    cu_seqlens_k: Shape,
+    cu_seqlens_k: Shape | None,
     max_seqlen_q: int,
     max_seqlen_k: int,
     *,
@@ -62,9 +62,9 @@ def packed_sequences(
     """q (t, h, e), k (u, g, e), v (u, g, d): sequences one after the other -> out (t, h, d).
 
     Every query row meets the keys of its own sequence, at most ``max_seqlen_k``: exact for sequences
-    of one length, an upper bound for others.
+    of one length, an upper bound for others. Keys may also come in pages, k (pages, rows, g, e).
     """
-    keys = min(int(max_seqlen_k), k[0])
+    keys = min(int(max_seqlen_k), prod(k[:-2]))
     return attention(prod(q[:-1]), keys, q[-1] + v[-1], masked=alibi_slopes is not None)
 
 

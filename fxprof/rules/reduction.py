@@ -10,8 +10,8 @@ from fxprof.rules.registry import arithmetic, ceil_log2, first, is_shape, lines,
 
 
 @rule(
-    "sum", "nansum", "prod", "amax", "amin", "argmax", "argmin", "all", "any", "_is_all_true", "_is_any_true",
-    "sum_to_size", "count_nonzero", "hash_tensor",
+    "sum", "_sparse_sum", "nansum", "prod", "amax", "amin", "argmax", "argmin", "all", "any",
+    "_is_all_true", "_is_any_true", "sum_to_size", "count_nonzero", "hash_tensor",
 )  # fmt: skip
 def reduce(x: Shape, *, out: Any) -> Cost:
     """x (*, k, *) -> out (*, *): k - 1 operations per output element."""

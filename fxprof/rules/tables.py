@@ -50,6 +50,7 @@ MOVES = names("""
     int_repr foreach_clone foreach_copy foreach_zero slice_copy
     fft_fftshift fft_ifftshift
     indices _indices values _values crow_indices ccol_indices row_indices col_indices coalesce to_sparse sparse_mask
+    to_sparse_coo to_sparse_csr to_sparse_csc to_sparse_bsr to_sparse_bsc
     _sparse_mask_projection sparse_resize sparse_resize_and_clear resize_as_sparse
     _nested_view_from_buffer
 """)
@@ -58,7 +59,8 @@ MOVES = names("""
 CREATES = names("""
     zeros ones empty full zeros_like ones_like empty_like full_like new_zeros new_ones new_empty new_full new_tensor new
     empty_strided new_empty_strided empty_permuted _new_zeros_with_same_feature_meta fft_fftfreq fft_rfftfreq
-    asarray arange range linspace logspace eye scalar_tensor tensor as_tensor from_numpy
+    sparse_coo_tensor sparse_csr_tensor sparse_csc_tensor sparse_bsr_tensor sparse_bsc_tensor sparse_compressed_tensor
+    _spdiags asarray arange range linspace logspace eye scalar_tensor tensor as_tensor from_numpy
     hann_window hamming_window bartlett_window blackman_window kaiser_window
     rand rand_like randn randn_like randint randint_like randperm random normal uniform bernoulli multinomial binomial
     poisson exponential geometric cauchy log_normal _standard_gamma _sample_dirichlet

@@ -25,5 +25,5 @@ UNCOUNTED = names("""
     batch_norm_backward_elemt batch_norm_backward_reduce batch_norm_gather_stats batch_norm_gather_stats_with_counts
     miopen_rnn choose_qparams_optimized fbgemm_linear_int8_weight fbgemm_linear_int8_weight_fp32_activation
     fbgemm_linear_quantize_weight fbgemm_pack_gemm_matrix_fp16 fbgemm_pack_quantized_matrix
-    sspaddmm hspmm smm apply map map2
+    apply map map2
 """)

@@ -27,7 +27,7 @@ from fxprof.tracing.graph import Node
 from fxprof.tracing.layouts import layout_of
 from fxprof.tracing.nodes import describe
 from fxprof.tracing.tracer import Tracer
-from fxprof.tracing.values import Value, meta_twin, small_enough
+from fxprof.tracing.values import Value, is_sparse, kept_in_kind, meta_twin, small_enough
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +110,9 @@ class InputReader:
         if integers and not tensor.is_meta and small_enough(tensor.shape):
             real = tensor.detach().to("cpu", copy=True)
             return self._introduced(Value(real, real=real, node=node), node)
-        return self._introduced(Value(meta_twin(tensor), node=node), node)
+        if is_sparse(tensor):  # itself, which code asks for its layout and for what it stores
+            return self._tracer.values.add_given(tensor, node)
+        return self._introduced(Value(kept_in_kind(tensor, meta_twin(tensor)), node=node), node)
 
     def _introduced(self, value: Value, node: Node) -> Tensor:
         self._tracer.values.add(value)

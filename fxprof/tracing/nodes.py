@@ -19,9 +19,8 @@ from fxprof.tracing.location import code_kind, source_of, user_frame
 from fxprof.tracing.modules import ModuleStack
 from fxprof.tracing.names import OPERATORS, REFLECTED
 from fxprof.tracing.quantized import packed
-from fxprof.tracing.values import storages
+from fxprof.tracing.values import is_sparse, storages
 
-_SPARSE = frozenset([torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc])
 _NOWHERE = ("", 0)  # no line of the model's code
 _CONSTANTS = frozenset([bool, int, float, str, type(None), complex, torch.dtype, torch.device, type(...)])
 
@@ -152,7 +151,7 @@ class Nodes:
 
     def note_sparse(self, node: Node, tensor: Tensor) -> None:
         """Note that a node stands for a tensor that stores few of its elements, if so: it goes on as a dense one."""
-        if tensor.layout in _SPARSE:
+        if is_sparse(tensor):
             self.sparse[node.name] = node, tensor
 
     def hidden(self, *, transformed: bool = False) -> None:

@@ -162,7 +162,9 @@ class Propagator:
         if call.func in self._factories or call.name in _SHAPE_ONLY:
             call = replace(call, kwargs={**call.kwargs, "device": "cpu"})
         result = call.run("cpu")
-        return result.zero_() if call.name in _UNINITIALIZED else result
+        if call.name in _UNINITIALIZED:
+            result.detach().zero_()  # itself may want a gradient, and is then not to be written to
+        return result
 
     def _needing_data(self, call: Call, failure: Exception) -> Any:
         """What a function returns that reads numbers out of its arguments, or has no kernel for meta tensors."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from fxprof.tracing.choices import DRAW, Assumed, spread
 from fxprof.tracing.graph import Node
@@ -113,7 +114,15 @@ class Store:
                 self._nodes.hidden()
         node = self._nodes.attribute(name, tensor) if name else self._nodes.unnamed("_tensor_constant", tensor)
         self._nodes.note_sparse(node, tensor)
-        real = tensor.detach().to("cpu", copy=True) if _readable(tensor, name is not None) else None
+        return self._held(tensor, node, readable=_readable(tensor, name is not None))
+
+    def add_given(self, tensor: Tensor, node: Node) -> Tensor:
+        """Register an input whose own tensor the model's code shall hold."""
+        return self._held(tensor, node, readable=False).handle
+
+    def _held(self, tensor: Tensor, node: Node, *, readable: bool) -> Value:
+        """The value of a tensor that the code holds as it is; its data is copied where that is ``readable``."""
+        real = tensor.detach().to("cpu", copy=True) if readable else None
         value = self.add(Value(tensor, real=real, node=node))
         value.meta = meta_twin(tensor)
         describe(node, value.meta)
@@ -135,8 +144,19 @@ class Store:
         for value in self._values.values():
             handle = value.handle
             if handle.is_meta and handle.shape == tensor.shape and storages(handle) == memory:
-                return self.add(Value(tensor, make_node=value.graph_node, assumed=value.assumed, span=value.span))
+                node = self._cut_off(tensor, value) if _is_leaf(tensor) else None
+                make_node = None if node else value.graph_node
+                return self.add(Value(tensor, node=node, make_node=make_node, assumed=value.assumed, span=value.span))
         return None
+
+    def _cut_off(self, tensor: Tensor, source: Value) -> Node:
+        """What a parameter that forward makes of a value is: no gradient flows to that, but maybe to the parameter."""
+        node = self._nodes.call(Tensor.detach, "detach", (source.graph_node(),), {})
+        describe(node, tensor)
+        if tensor.requires_grad:
+            node = self._nodes.call(Tensor.requires_grad_, "requires_grad_", (node,), {})
+            describe(node, tensor)
+        return node
 
     # -- results -------------------------------------------------------------------------------------
 
@@ -263,6 +283,11 @@ class Store:
         if isinstance(item, Tensor):
             return self[item].known_span()
         return (item, item) if isinstance(item, (bool, int, float)) else None
+
+
+def _is_leaf(tensor: Tensor) -> bool:
+    """Whether a tensor that shares another's memory starts a gradient of its own, or takes none."""
+    return isinstance(tensor, Parameter) or (tensor.requires_grad and tensor.is_leaf)
 
 
 def _is_weight(tensor: Tensor, layout: Layout) -> bool:

@@ -41,7 +41,7 @@ from fxprof.tracing.spans import Span, span_of
 from fxprof.tracing.store import Store
 from fxprof.tracing.support import carried, scattered
 from fxprof.tracing.twins import Twins
-from fxprof.tracing.values import Value, map_tensors, nested, tensors_in
+from fxprof.tracing.values import Value, has_a_say, map_tensors, nested, tensors_in
 
 
 class Tracer(TorchFunctionMode):
@@ -87,7 +87,7 @@ class Tracer(TorchFunctionMode):
         if self._busy:
             return func(*args, **kwargs)
         for kind in types:
-            if not issubclass(kind, Tensor):  # no tensor, but says what torch's functions do to it
+            if has_a_say(kind) and torch._C._is_torch_function_enabled():
                 with self:
                     found = kind.__torch_function__(func, types, args, kwargs)
                 if found is not NotImplemented:

@@ -8,6 +8,7 @@ floating inputs or weights): an abstract handle lives on the meta device and has
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ CONTROL_NUMEL = 1 << 20
 CHOSEN_NUMEL = 1 << 25
 # A view of control data takes no memory of its own: a mask of tokens expanded over the numbers of each.
 VIEWED_NUMEL = 1 << 26
+_SPARSE = frozenset([torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc])
 
 
 def small_enough(shape: torch.Size, limit: int = CONTROL_NUMEL) -> bool:
@@ -107,11 +109,36 @@ class Value:
         return self.span
 
 
+def is_sparse(tensor: Tensor) -> bool:
+    """Whether a tensor stores few of its elements."""
+    return tensor.layout in _SPARSE
+
+
 def meta_twin(tensor: Tensor) -> Tensor:
     """A meta tensor with the shape, strides, dtype of ``tensor``; no data is read or copied."""
     if tensor.layout is not torch.strided:
         return torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
     return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+
+
+@lru_cache(maxsize=512)
+def has_a_say(kind: type) -> bool:
+    """Whether a class says itself what torch's functions do to it.
+
+    It is no tensor, or one that is more than its numbers: an attention mask without rows, an image and its place.
+    """
+    own = kind.__torch_function__  # type: ignore[attr-defined]
+    return own != Tensor.__torch_function__ and own is not torch._C._disabled_torch_function_impl
+
+
+def kept_in_kind(tensor: Tensor, twin: Tensor) -> Tensor:
+    """``twin`` as of the class of ``tensor``, with its attributes, where that class has a say."""
+    kind = type(tensor)
+    if not has_a_say(kind) or kind.__torch_dispatch__ is not Tensor.__torch_dispatch__:  # those wrap other tensors
+        return twin
+    made: Tensor = Tensor._make_subclass(kind, twin)
+    made.__dict__.update(tensor.__dict__)
+    return made
 
 
 def map_tensors(item: Any, function: Callable[[Tensor], Any]) -> Any:

@@ -20,6 +20,7 @@ from fxprof import binding, ops
 from fxprof.report import Cost, Shape
 from fxprof.rules import RULES
 from fxprof.rules.backward import BACKWARD, FACTORS, backward
+from fxprof.rules.unruled import DECOMPOSED
 from tests.rules.oracle import left_to_right, meta, outputs, run, shapes, torch_macs
 from tests.rules.strategies import convolutions, costs, sizes, with_torch
 from tests.rules.test_attention import forward_args
@@ -108,7 +109,7 @@ def test_attention_goes_back_through_its_two_products(
 
 def test_every_law_is_of_an_op_with_a_rule() -> None:
     """Backward laws are listed under names that exist."""
-    assert {*FACTORS, *BACKWARD} <= RULES.keys()
+    assert {*FACTORS, *BACKWARD} <= RULES.keys() | DECOMPOSED
     assert not FACTORS.keys() & BACKWARD.keys()
 
 
@@ -166,6 +167,32 @@ def test_chains_agree_with_torch(frozen: int | None) -> None:
     found = backward("linalg_multi_dot", forward, (shapes(chain),), (needs_of(chain),), {}, (2, 5))
     assert forward.macs == torch_macs(in_order, *chain)
     assert found.macs == torch_backward_macs(in_order, *chain)
+
+
+@pytest.mark.filterwarnings("ignore:.*cov:UserWarning")
+@pytest.mark.parametrize(
+    ("power", "products"),
+    [
+        (lambda w: torch.linalg.matrix_power(w, 2), 1),
+        (lambda w: w.matrix_power(3), 2),
+        (lambda w: torch.linalg.matrix_power(w, 7), 4),
+        (torch.cov, 1),
+        (torch.corrcoef, 1),
+    ],
+)
+def test_a_matrix_times_itself_is_needed_twice(power: Any, products: int) -> None:
+    """Its gradient comes from both factors of each product, 8 x 8 x 8 MACs each."""
+    report = fxprof.analyze(module(lambda self: power(self.w), w=nn.Parameter(torch.ones(8, 8))), training=True)
+
+    assert (report.macs, report.uncounted) == (3 * products * 8**3, ())
+
+
+def test_a_sparse_factor_is_a_factor() -> None:
+    """A bias is no factor, whatever it is added to."""
+    call: Any = ((2, 4), (2, 3), (3, 4)), (True, False, True), {}, (2, 4)
+    cost = RULES["addmm"](*call[0], out=(2, 4))
+
+    assert backward("_sparse_addmm", cost, *call) == backward("addmm", cost, *call)
 
 
 def test_bilinear_is_its_einsum() -> None:

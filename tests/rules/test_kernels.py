@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -255,3 +256,28 @@ def test_flex_attention_is_attention(masked: bool) -> None:
 
     assert report.by_op()["flex_attention"] == SDPA(*shapes, out=shapes[0])
     assert not report.uncounted
+    plain = module(lambda self, q, k, v: F.scaled_dot_product_attention(self.a(q), k, v), a=nn.Linear(16, 16))
+    trained = module(lambda self, q, k, v: forward(self, self.a(q), k, v), a=nn.Linear(16, 16))
+    assert fxprof.analyze(trained, *shapes, training=True).macs == fxprof.analyze(plain, *shapes, training=True).macs
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("pages", [False, True])
+def test_torchs_packed_sequences_are_counted(pages: bool, training: bool) -> None:
+    """Rows of two sequences meet at most 5 keys each, of 2 heads; keys may come in pages of 2 rows."""
+    varlen = pytest.importorskip("torch.nn.attention.varlen")
+    op = torch.ops.torch_attn._varlen_attn
+    if pages and "block_table" not in str(op.default._schema):
+        pytest.skip("this torch has no pages")
+    starts = torch.tensor([0, 3, 8], dtype=torch.int32)
+    table = {"block_table": torch.zeros(2, 3, dtype=torch.int32), "seqused_k": starts[1:]} if pages else {}
+
+    def forward(self: Any, q: Tensor, k: Tensor) -> Any:
+        if pages:
+            return op(q, k, k, starts, None, 5, 5, **table)[0]
+        return varlen.varlen_attn(q, k, k, starts, starts, 5, 5)
+
+    keys = (6, 2, 2, 4) if pages else (8, 2, 4)
+    report = fxprof.analyze(module(forward), (8, 2, 4), keys, training=training)
+
+    assert (report.macs, report.uncounted) == (8 * 2 * 5 * (4 + 4), ())

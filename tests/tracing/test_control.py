@@ -402,34 +402,3 @@ def test_modules_on_threads_of_forward_are_refused(device: str) -> None:
         fxprof.TraceError, match=r"\b(fc|other) was called on one that began meanwhile.*one after another"
     ):
         fxprof.analyze(model, (2, 4))
-
-
-class Neighbours(nn.Module):
-    """A graph convolution."""
-
-    def __init__(self, adjacency: Tensor) -> None:
-        """With the graph in a buffer."""
-        super().__init__()
-        self.fc = linear()
-        self.register_buffer("adjacency", adjacency)
-
-    def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
-        """Over the graph, and another."""
-        found = torch.mm(self.adjacency, self.fc(x))  # type: ignore[arg-type]
-        return found if other is None else torch.sparse.mm(other, found)
-
-
-@pytest.mark.filterwarnings("ignore:Sparse:UserWarning")
-@pytest.mark.parametrize("sparse", [Tensor.to_sparse, Tensor.to_sparse_csr])
-def test_sparse_operands_are_said_to_be_taken_for_dense(sparse: Any) -> None:
-    """Buffers and inputs, with what is stored of them; dense ones stay exact."""
-    made = Neighbours(sparse(torch.eye(6)))
-
-    [kept] = fxprof.analyze(made, (6, 4)).bounds
-    both = fxprof.analyze(made, (6, 4), sparse(torch.ones(6, 6).tril()))
-
-    assert (kept.what, kept.assumed) == ("how many elements of adjacency are stored", "all 36, although 6 are")
-    assert "an upper bound" in kept.effect and not kept.source
-    assert [bound.assumed for bound in both.bounds] == ["all 36, although 21 are", kept.assumed]
-    assert both.macs == 6 * 16 + 2 * 6 * 6 * 4
-    assert fxprof.analyze(Neighbours(torch.eye(6)), (6, 4)).exact

@@ -101,3 +101,45 @@ def test_what_is_no_tensor_does_as_it_says() -> None:
     model = module(lambda self, x: F.linear(measured(x), self.a.weight).values, a=nn.Linear(8, 8))
 
     assert fxprof.analyze(model, (2, 8)).macs == LAYER
+
+
+@pytest.mark.parametrize("kind", ["causal_lower_right", "causal_upper_left"])
+@pytest.mark.parametrize("given", [False, True])
+def test_a_causal_mask_is_a_tensor_without_rows(kind: str, given: bool) -> None:
+    """It says itself how attention takes it, in the model or as an input: no numbers of its own are read."""
+    mask = getattr(importlib.import_module("torch.nn.attention.bias"), kind)(5, 10)
+    shapes = [(1, 3, 5, 8), (1, 3, 10, 8), (1, 3, 10, 8)]
+    made = module(lambda self, q, k, v: F.scaled_dot_product_attention(q, k, v, mask))
+    taken = module(lambda self, q, k, v, mask: F.scaled_dot_product_attention(q, k, v, mask))
+    model, inputs = (taken, (*shapes, mask)) if given else (made, tuple(shapes))
+
+    report = fxprof.analyze(model, *inputs)
+    tensors = [torch.randn(shape) for shape in shapes] + [mask] * given
+
+    assert (report.macs, report.exact) == (3 * 5 * 10 * (8 + 8), True)
+    torch.testing.assert_close(fxprof.trace(model, *inputs)(*tensors), model(*tensors))
+
+
+class Named(Tensor):
+    """A tensor that hands its name on to what is computed from it."""
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """As torch does, and the name of the first that has one."""
+        result = super().__torch_function__(func, types, args, kwargs or {})
+        if isinstance(result, Named):
+            result.label = next(arg.label for arg in args if isinstance(arg, Named))  # type: ignore[attr-defined]
+        return result
+
+
+def test_a_tensor_keeps_what_its_class_adds() -> None:
+    """What a model reads of it is there, and the count is that of the plain tensor."""
+
+    def forward(self: Any, x: Any) -> Any:
+        y = self.a(x)
+        return self.b(y) if y.label == "image" else y
+
+    x = torch.randn(2, 8).as_subclass(Named)
+    x.label = "image"  # type: ignore[attr-defined]
+
+    assert fxprof.analyze(module(forward, a=nn.Linear(8, 8), b=nn.Linear(8, 8)), x).macs == 2 * LAYER

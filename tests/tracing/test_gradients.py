@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -10,39 +9,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 import fxprof
 from tests.tracing.made import module
+from tests.tracing.multiplied import products
 from tests.tracing.same import fingerprint, tensors
 
 func: Any = torch.func
 autograd: Any = torch.autograd.functional
 # TorchScript, which torch.func.jvp uses as well, announces its end.
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning", "ignore:.*torch.jit:FutureWarning")
-
-
-class Products(TorchDispatchMode):
-    """Counts MACs as FlopCounterMode does, which cannot follow modules through a gradient taken in a forward."""
-
-    macs = 0
-
-    def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run it, and count it if torch has a formula."""
-        result = op(*args, **(kwargs or {}))
-        if op.overloadpacket in flop_registry:
-            self.macs += flop_registry[op.overloadpacket](*args, **(kwargs or {}), out_val=result) // 2
-        return result
-
-
-def products(model: nn.Module, x: Tensor, training: bool) -> int:
-    """What torch multiplies, with real tensors."""
-    with Products() as counted:
-        results = [result for result in tensors(copy.deepcopy(model)(x)) if result.requires_grad]
-        if training and results:
-            torch.stack([result.sum() for result in results]).sum().backward()
-    return counted.macs
 
 
 def net() -> nn.Module:

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from typing import Any
 
 from fxprof.tracing.names import SYMBOLS
-from fxprof.tracing.shapes import elementwise, layers, moving, pooling, products, recurrent, special
+from fxprof.tracing.shapes import elementwise, layers, moving, pooling, products, recurrent, sparse, special
 from fxprof.tracing.shapes.signature import fitting
 
-_FAMILIES = (elementwise, layers, moving, pooling, products, recurrent, special)
+_FAMILIES = (elementwise, layers, moving, pooling, products, recurrent, sparse, special)
 SHAPES: dict[Any, Callable[..., Any]] = {
     function: fitting(form) for family in _FAMILIES for function, form in family.SHAPES.items()
 }
