@@ -401,6 +401,12 @@ def checked(self: Any, x: Tensor) -> Tensor:
     return x.exp()
 
 
+def without_gradients(self: Any, x: Tensor) -> Tensor:
+    """A forward that turns gradients and autocast off for a while."""
+    with torch.no_grad(), torch.autocast("cpu", enabled=False):
+        return x.exp()
+
+
 CLOSED: dict[str, Callable[..., Any]] = {
     "an enumeration": lambda self, x: x.exp() if self.kept is Kind.DEEP else x.sin(),
     "a named tuple": lambda self, x: Pair(x.exp(), x).first,
@@ -410,6 +416,7 @@ CLOSED: dict[str, Callable[..., Any]] = {
     "an error": lambda self, x: x.exp() if len(x) else ValueError(f"no {type(self).__name__}"),
     "checkpointing": lambda self, x: torch.utils.checkpoint.checkpoint(torch.exp, x, use_reentrant=False),
     "a check": checked,
+    "modes": without_gradients,
 }
 
 

@@ -35,8 +35,8 @@ _PLAIN = frozenset([bool, int, float, complex, str, bytes, NoneType, torch.dtype
 MODULES = frozenset(
     [
         torch, torch._C, torch.nn, torch.nn.functional, torch.functional, torch.jit, torch.linalg, torch.special,
-        torch.overrides, torch.compiler, torch.utils, torch.utils.checkpoint, nn.utils, math, operator, itertools,
-        warnings,
+        torch.overrides, torch.compiler, torch.utils, torch.utils.checkpoint, nn.utils, torch.amp, math, operator,
+        itertools, warnings,
     ]
 )  # fmt: skip
 PYTHONS = frozenset([math, operator, itertools, warnings])  # of their functions, none tells anything else
@@ -52,7 +52,12 @@ _HARMLESS = frozenset(
 )
 # Their classes keep nothing.
 _HOMES = frozenset(["builtins", "typing", "itertools", "collections", "collections.abc", "numbers"])
-_CLASSES = frozenset([Tensor, nn.Parameter, torch.Size, torch.device, torch.dtype, nn.Module])
+_CLASSES = frozenset(
+    [
+        Tensor, nn.Parameter, torch.Size, torch.device, torch.dtype, nn.Module,
+        torch.no_grad, torch.enable_grad, torch.set_grad_enabled, torch.inference_mode, torch.autocast,
+    ]
+)  # fmt: skip
 
 
 def is_plain(value: Any) -> bool:
