@@ -112,7 +112,7 @@ def unsure(sweep: Sweep) -> list[str]:
 
 def _columns(sweep: Sweep) -> list[Column]:
     return [
-        *(Column(safe(name), right=True) for name in sweep.dimensions),
+        *(Column(safe(name), right=True, label=True) for name in sweep.dimensions),
         *(Column(TOTALS[n], True, spare=_SPARE.get(n, 0)) for n in SHOWN),
     ]
 
