@@ -93,17 +93,22 @@ def _fitted(
 
 
 def _shorten(columns: list[Column], cells: list[list[str]], width: int, least: int = _NARROWEST) -> int:
-    """Shorten names, in the order of their columns and none below a rest; return what is still too much."""
+    """Shorten names, the widest first and none below a rest; return what is still too much."""
     widths = _widths(columns, cells)
     widths = [min(size, _NARROWEST_PROSE) if column.prose else size for column, size in zip(columns, widths)]
     excess = sum(widths) + 2 * (len(columns) - 1) - width
-    for index, column in enumerate(columns):
-        limit = max(least, wide(column.title) + 2, widths[index] - excess)
-        gives = column.name and not (column.last and least > _LEAST)
-        if gives and excess > 0 and limit < widths[index]:
-            excess -= widths[index] - limit
-            for row in cells:
-                row[index] = fit(row[index], limit)
+    rest = {
+        index: max(least, wide(column.title) + 2)
+        for index, column in enumerate(columns)
+        if column.name and not (column.last and least > _LEAST)
+    }
+    room = {index: widths[index] for index in rest}
+    while excess > 0 and (longer := [index for index in rest if room[index] > rest[index]]):
+        room[max(longer, key=room.__getitem__)] -= 1
+        excess -= 1
+    for index in (index for index in room if room[index] < widths[index]):
+        for row in cells:
+            row[index] = fit(row[index], room[index])
     return excess and _shorten_titles(columns, cells, widths, excess)
 
 

