@@ -7,9 +7,12 @@ from dataclasses import replace
 
 import pytest
 
+from fxprof.budget import Budget, check
 from fxprof.compare import Comparison, labels
-from fxprof.report import ModuleInfo, Report
+from fxprof.report import Cost, ModuleInfo, Report
+from fxprof.views import check as view
 from fxprof.views import compare
+from fxprof.views.explain import overview
 from fxprof.views.grid import prose, table
 from fxprof.views.listing import Column
 from fxprof.views.table import render
@@ -63,6 +66,22 @@ def test_forty_columns(by: str) -> None:
         "\nPeak memory" in text
         and "\n  weights, inputs and live op outputs at\n  the worst op of the forward\n" in text
     )
+
+
+def test_a_budget_keeps_its_name() -> None:
+    """What share of the limit is used can be spared, which budget it is cannot."""
+    verdicts = check(hand_made(), [Budget("macs", 10**9, "body.*")])
+    text = view.render(hand_made(), verdicts, width=50)
+    assert widest(text.partition("\n\nAssumed")[0]) <= 50
+    assert "\nMACs of body.0.conv " in text and "Left out to fit the width: of limit." in text
+
+
+def test_prose_gives_way_to_numbers() -> None:
+    """What each convention counts is broken into as little as there is room for."""
+    many = replace(
+        hand_made(), ops=tuple(replace(op, cost=op.cost and Cost(macs=10**11, flops=10**12)) for op in hand_made().ops)
+    )
+    assert widest(overview(many, 60)) <= 60
 
 
 def test_long_labels_give_way_to_the_numbers() -> None:

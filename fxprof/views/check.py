@@ -19,7 +19,7 @@ from fxprof.views.text import safe
 
 _COLUMNS = [
     Column("Budget", name=True), Column("Used", right=True), Column("Limit", right=True),
-    Column("of limit", right=True), Column(""),
+    Column("of limit", right=True, spare=1), Column(""),
 ]  # fmt: skip
 _BLAME = [Column("Module", name=True), Column("Holds", right=True), Column("Share", right=True)]
 

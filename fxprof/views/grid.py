@@ -140,7 +140,7 @@ def _wrapped(columns: Sequence[Column], cells: list[list[str]], width: int) -> l
     """Prose broken to the room that the other columns leave."""
     widths = _widths(columns, cells)
     fixed = sum(size for column, size in zip(columns, widths) if not column.prose) + 2 * (len(columns) - 1)
-    room = max(_NARROWEST_PROSE, (width - fixed) // max(1, sum(column.prose for column in columns)))
+    room = max(_LEAST, (width - fixed) // max(1, sum(column.prose for column in columns)))
     return [["\n".join(wrapped(text, room)) if c.prose else text for c, text in zip(columns, row)] for row in cells]
 
 
