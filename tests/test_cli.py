@@ -237,6 +237,9 @@ def test_a_model_without_inputs(here: Path, capsys: pytest.CaptureFixture[str]) 
     assert fxprof.cli.main(["report", "prior.py:Prior?in_features=3&out_features=4"]) == 0
     out = capsys.readouterr().out
     assert "no tensor inputs" in out and re.search(r"\nMACs +12 ", out)
+    code = "import torch\n\ndef net():\n    made = torch.nn.Module()\n    made.forward = torch.relu\n    return made\n"
+    Path("written_in_c.py").write_text(code, encoding="utf-8")
+    assert "written_in_c.py:net has no default input: add --input" in fails(capsys, "report", "written_in_c.py:net")
     err = fails(capsys, "check", "prior.py:Prior?in_features=3&out_features=4", "--scaling")
     assert "scaling must find a batch, an image or a sequence among the inputs" in err
 

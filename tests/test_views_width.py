@@ -68,6 +68,13 @@ def test_forty_columns(by: str) -> None:
     )
 
 
+@pytest.mark.parametrize("width", [1, 2, 10])
+def test_any_width_ends(width: int) -> None:
+    """However little room there is, every letter is printed."""
+    assert "".join(prose(["卷积 layer"], width)).replace(" ", "") == "卷积layer"
+    assert "36,864" in render(hand_made(), width=width)
+
+
 def test_a_budget_keeps_its_name() -> None:
     """What share of the limit is used can be spared, which budget it is cannot."""
     verdicts = check(hand_made(), [Budget("macs", 10**9, "body.*")])

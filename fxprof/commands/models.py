@@ -114,7 +114,7 @@ def inputs_of(built: Built, given: list[tuple[str, TensorSpec]] | None) -> tuple
     Raises InputError where there is neither, and forward takes any.
     """
     if not given:
-        if not built.inputs and not built.kwargs and signature(built.model.forward).parameters:
+        if not built.inputs and not built.kwargs and _takes_inputs(built.model.forward):
             raise InputError(f"{built.name} has no default input: add --input, for example --input 1,3,224,224")
         return built.inputs, dict(built.kwargs)
     kwargs: dict[str, Any] = {}
@@ -122,6 +122,13 @@ def inputs_of(built: Built, given: list[tuple[str, TensorSpec]] | None) -> tuple
         if name:
             _put(kwargs, name, spec)
     return tuple(spec for name, spec in given if not name), kwargs
+
+
+def _takes_inputs(forward: Callable[..., Any]) -> bool:
+    try:
+        return bool(signature(forward).parameters)
+    except (TypeError, ValueError):  # a function written in C does not tell
+        return True
 
 
 def _put(kwargs: dict[str, Any], name: str, spec: TensorSpec) -> None:

@@ -52,6 +52,7 @@ def wrapped(text: str, width: int) -> list[str]:
     >>> wrapped("Never reached by the forward: head.", 20), wrapped("卷积层", 4)
     (['Never reached by the', 'forward: head.'], ['卷积', '层'])
     """
+    width = max(width, 2)  # the least that takes every letter
     lines, line = [], ""
     for word in text.split(" "):
         if line and wide(line) + 1 + wide(word) <= width:
@@ -59,7 +60,7 @@ def wrapped(text: str, width: int) -> list[str]:
             continue
         lines.append(line)
         while wide(word) > width:
-            lines.append(_start(word, max(width, 2)))
+            lines.append(_start(word, width))
             word = word.removeprefix(lines[-1])
         line = word
     return [shown for shown in (*lines, line) if shown]
