@@ -145,19 +145,27 @@ def from_table(table: Mapping[str, Any]) -> list[Budget]:
 
     Raises InputError on any other key: a misspelled budget must not pass for one that is kept.
     """
+    found = _limits({key: value for key, value in table.items() if key != "modules"}, "")
     modules = table.get("modules", {})
-    tables = {"": {key: value for key, value in table.items() if key != "modules"}}
-    tables |= modules if isinstance(modules, Mapping) else {"modules": modules}
+    if not isinstance(modules, Mapping):
+        raise InputError(f"there must be a table per glob in [tool.fxprof.modules], got {modules!r}")
+    for glob, inner in modules.items():
+        if not glob:
+            raise InputError('a glob of [tool.fxprof.modules] must match modules, got ""')
+        found += _limits(inner, glob)
+    return found
+
+
+def _limits(table: Any, glob: str) -> list[Budget]:
+    where = f' in [tool.fxprof.modules."{glob}"]' if glob else " in [tool.fxprof]"
+    if not isinstance(table, Mapping):
+        raise InputError(f"there must be a table of limits{where}, got {table!r}")
     found = []
-    for glob, inner in tables.items():
-        where = f' in [tool.fxprof.modules."{glob}"]' if glob else " in [tool.fxprof]"
-        if not isinstance(inner, Mapping):
-            raise InputError(f"there must be a table of limits{where}, got {inner!r}")
-        for key, value in inner.items():
-            if not key.startswith("max-"):
-                known = ", ".join(f"max-{name}" for name in METRICS)
-                raise InputError(f"no budget is called {key!r}{where}; known are {known}")
-            found.append(_budget(key.removeprefix("max-"), value, glob, where, "max-"))
+    for key, value in table.items():
+        if not key.startswith("max-"):
+            known = ", ".join(f"max-{name}" for name in METRICS)
+            raise InputError(f"no budget is called {key!r}{where}; known are {known}")
+        found.append(_budget(key.removeprefix("max-"), value, glob, where, "max-"))
     return found
 
 

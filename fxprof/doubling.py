@@ -48,6 +48,8 @@ def scaling(
     given = tuple(map(_described, inputs))
     named = {name: _described(value) for name, value in (kwargs or {}).items()}
     sizes = _sizes([*given, *named.values()])
+    if not sizes:
+        raise InputError("scaling must find a batch, an image or a sequence among the inputs, got none")
     if wrong := [name for name in dimensions or () if not isinstance(name, str) or name not in sizes]:
         raise InputError(
             f"dimensions must be among those that the inputs have ({', '.join(sizes) or 'none'}), got {shown(wrong[0])}"

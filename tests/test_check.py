@@ -67,6 +67,13 @@ def test_modules_by_glob(report: Report) -> None:
     ]  # fmt: skip
 
 
+def test_the_root_goes_by_the_name_of_the_model(report: Report) -> None:
+    """A glob may match it, and its path is empty."""
+    verdicts = check(report, [Budget("params", 1, "*")])
+    assert "\nParameters of net " in view.render(report, verdicts)
+    assert "\n| `Parameters of net` |" in view.to_markdown(report, verdicts)
+
+
 def test_what_cannot_be_checked_is_refused(report: Report) -> None:
     """A glob without a module, and a peak of some modules, are no budgets that are kept."""
     with pytest.raises(InputError, match="no module of net matches 'bodi', which max-macs is for"):
@@ -92,7 +99,9 @@ def test_a_table_of_budgets() -> None:
         ({"max-macs": "5 gigs"}, r"max-macs in \[tool.fxprof\]: a count must be a number"),
         ({"max-macs": True}, r"max-macs in \[tool.fxprof\]: a count must be a number"),
         ({"max-macs": -1}, r"max-macs in \[tool.fxprof\]: a count must be a number"),
-        ({"modules": 5}, r"there must be a table of limits in \[tool.fxprof.modules.\"modules\"\], got 5"),
+        ({"modules": 5}, r"there must be a table per glob in \[tool.fxprof.modules\], got 5"),
+        ({"modules": {"a": 5}}, r"there must be a table of limits in \[tool.fxprof.modules.\"a\"\], got 5"),
+        ({"max-macs": 5, "modules": {"": {"max-macs": 7}}}, r"a glob of \[tool.fxprof.modules\] must match modules"),
         ({"modules": {"a": {"max-x": 5}}}, r"no budget is called 'max-x' in \[tool.fxprof.modules.\"a\"\]"),
     ],
 )

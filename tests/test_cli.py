@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -200,6 +201,8 @@ def test_interrupt(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["report", "report.json", "-o", "no/such/out.txt"], "cannot write 'no/such/out.txt': No such file or dir"),
         (["report", "report.json", "--by", "op", "--depth", "2"], "depth goes with --by module or --by type"),
         (["report", "resnet5"], "no torchvision model is called 'resnet5'; did you mean resnet50 or"),
+        (["report", "runs/best.pth"], "'runs/best.pth' is a file of weights, and a MODEL is what builds the layers"),
+        (["match", "best.pth", "resnet18"], "'best.pth' is a file of weights, and a MODEL is what builds the layers"),
         (["report", "my_net.py"], "'my_net.py' must be followed by what builds the model"),
         (["report", "nope.py:net"], "no file 'nope.py' (from MODEL 'nope.py:net')"),
         (["report", "no_such_package.x:net"], "no module 'no_such_package.x' in the working directory, its src folder"),
@@ -225,6 +228,20 @@ def test_user_errors(saved: Path, capsys: pytest.CaptureFixture[str], args: list
     err = fails(capsys, *args)
     assert message in err
     assert err.count("\n") == 1
+
+
+def test_a_model_without_inputs(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A forward that takes nothing needs no --input; there is nothing to double in it."""
+    code = "from torch import nn, zeros\n\nclass Prior(nn.Linear):\n    def forward(self):\n"
+    Path("prior.py").write_text(f"{code}        return super().forward(zeros(1, self.in_features))\n", encoding="utf-8")
+    assert fxprof.cli.main(["report", "prior.py:Prior?in_features=3&out_features=4"]) == 0
+    out = capsys.readouterr().out
+    assert "no tensor inputs" in out and re.search(r"\nMACs +12 ", out)
+    code = "import torch\n\ndef net():\n    made = torch.nn.Module()\n    made.forward = torch.relu\n    return made\n"
+    Path("written_in_c.py").write_text(code, encoding="utf-8")
+    assert "written_in_c.py:net has no default input: add --input" in fails(capsys, "report", "written_in_c.py:net")
+    err = fails(capsys, "check", "prior.py:Prior?in_features=3&out_features=4", "--scaling")
+    assert "scaling must find a batch, an image or a sequence among the inputs" in err
 
 
 def test_errors_in_user_code_name_the_line(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -179,6 +179,9 @@ def test_wrong_use(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "compare takes two or more models" in fails(capsys, "compare", "report.json")
     two = ("compare", "report.json", "report.json")
     assert "saved reports cannot be counted again" in fails(capsys, *two, "--input", "1,3")
+    # Which of the two it is.
+    err = fails(capsys, "compare", "report.json", "my_net:Net", "--input", "3,11")
+    assert err.startswith("fxprof: my_net:Net: forward must run on the given inputs")
     assert "leave out --top" in fails(capsys, "compare", "report.json", "report.json", "--format", "json", "--top", "1")
 
 

@@ -86,6 +86,17 @@ def test_where_there_is_no_growth() -> None:
     assert Sweep("n", ("a",), (Point({"a": 1}, nothing), Point({"a": 2}, some))).growth("a", "macs") is None
 
 
+def test_what_grows_with_next_to_no_power_is_not_said_to_grow() -> None:
+    """A power that would print as 0.00 is no growth to speak of, and no independence either."""
+    some = dict.fromkeys(TOTALS, 10**6)
+    points = [Point({"n": n}, {**some, "params": 10**6 + n, "macs": n}) for n in (10, 20)]
+    assert list(view.growth(Sweep("net", ("n",), tuple(points)))) == [
+        "MACs grow with n^1.00.",
+        "Hardly any dependence on n: Parameters.",
+        "No dependence on n: FLOPs, Activations, Peak memory.",
+    ]
+
+
 # -- inputs ------------------------------------------------------------------------------------
 
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fxprof.commands.models import BUILT, load_torch
-from fxprof.commands.output import show
+from fxprof.commands.output import colour, show, width
 from fxprof.commands.typed import typed
 from fxprof.errors import InputError
 
@@ -87,14 +88,16 @@ def _match(args: argparse.Namespace) -> int:
     from fxprof.checkpoint.matching import match
 
     plan = match(_model(args), args.file, **_matching(args))
-    show(plan.to_json() if args.format == "json" else typed(str(plan), args))
+    show(plan.to_json() if args.format == "json" else _shown(plan, args))
     return _status(plan)
 
 
 def _load(args: argparse.Namespace) -> int:
     load_torch()
     from fxprof.checkpoint.loading import load
+    from fxprof.checkpoint.result import grouped
     from fxprof.checkpoint.saving import check_path, save
+    from fxprof.views.grid import prose
 
     check_path(args.output)
     plan = None
@@ -106,8 +109,19 @@ def _load(args: argparse.Namespace) -> int:
     model = _model(args)
     result = load(model, args.file, plan=plan, strict=args.strict, force=args.force, **_matching(args))
     save(model, args.output)
-    show(json.dumps(result.to_dict(), indent=1) if args.format == "json" else typed(str(result), args))
+    if args.format == "json":
+        show(json.dumps(result.to_dict(), indent=1))
+    else:
+        changed = prose([typed(line, args) for line in grouped(result.changes)], width(args))
+        show("\n".join([_shown(result.plan, args, done=True), *changed]))
     return _status(result.plan)
+
+
+def _shown(plan: Plan, args: argparse.Namespace, *, done: bool = False) -> str:
+    from fxprof.views.plan import render
+
+    said = replace(plan, notes=tuple(typed(note, args) for note in plan.notes))
+    return render(said, done=done, width=width(args), colour=colour(args))
 
 
 def _status(plan: Plan) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 from fxprof.commands.models import MODEL, add_inputs, analyzed, is_saved, natural, saved
 from fxprof.commands.output import add_output, chosen_format, colour, emit, width
 from fxprof.compare import Comparison, labels
-from fxprof.errors import InputError
+from fxprof.errors import FxprofError, InputError
 from fxprof.measures import MEASURES
 from fxprof.progress import progress
 from fxprof.report import Report
@@ -73,4 +73,8 @@ def _compared(args: argparse.Namespace) -> Comparison:
 
 
 def _report(args: argparse.Namespace, model: str) -> Report:
-    return saved(model) if is_saved(model) else analyzed(model, args.inputs, training=args.training)
+    """One of the reports. Where it cannot be made, the error says of which model."""
+    try:
+        return saved(model) if is_saved(model) else analyzed(model, args.inputs, training=args.training)
+    except FxprofError as err:
+        raise err if model in str(err) else type(err)(f"{model}: {err}") from err

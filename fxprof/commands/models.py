@@ -7,6 +7,7 @@ import importlib
 import re
 import sys
 from collections.abc import Callable, Mapping
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -103,21 +104,31 @@ def _with_model(count: Callable[..., T], model: str, given: list[tuple[str, Tens
         inputs, kwargs = inputs_of(built, given)
         for name, why in built.left_out.items():
             print(f"fxprof: {model} is counted without {name}: {why}", file=sys.stderr)
-        if not inputs and not kwargs:
-            raise InputError(f"{model} has no default input: add --input, for example --input 1,3,224,224")
         built.model.train(training)
         return count(built.model, *inputs, kwargs=kwargs, training=training, name=built.name)
 
 
 def inputs_of(built: Built, given: list[tuple[str, TensorSpec]] | None) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
-    """What was given with --input, or else the model's default: positional and by name."""
+    """What was given with --input, or else the model's default: positional and by name.
+
+    Raises InputError where there is neither, and forward takes any.
+    """
     if not given:
+        if not built.inputs and not built.kwargs and _takes_inputs(built.model.forward):
+            raise InputError(f"{built.name} has no default input: add --input, for example --input 1,3,224,224")
         return built.inputs, dict(built.kwargs)
     kwargs: dict[str, Any] = {}
     for name, spec in given:
         if name:
             _put(kwargs, name, spec)
     return tuple(spec for name, spec in given if not name), kwargs
+
+
+def _takes_inputs(forward: Callable[..., Any]) -> bool:
+    try:
+        return bool(signature(forward).parameters)
+    except (TypeError, ValueError):  # a function written in C does not tell
+        return True
 
 
 def _put(kwargs: dict[str, Any], name: str, spec: TensorSpec) -> None:

@@ -66,7 +66,8 @@ def colour(args: argparse.Namespace) -> bool:
 
 
 def _to_terminal(args: argparse.Namespace) -> bool:
-    return getattr(args, "output", None) is None and sys.stdout is not None and sys.stdout.isatty()
+    written = "formats" in args and args.output is not None  # elsewhere -o, if any, is where weights go
+    return not written and sys.stdout is not None and sys.stdout.isatty()
 
 
 # -- writing -----------------------------------------------------------------------------------

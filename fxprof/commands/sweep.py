@@ -122,8 +122,6 @@ def _point(args: argparse.Namespace, at: Mapping[str, Any], built: Built, chosen
     import fxprof
 
     inputs, kwargs = inputs_of(built, args.inputs)
-    if not inputs and not kwargs:
-        raise InputError(f"{args.model} has no default input: add --input, for example --input 1,3,224,224")
     inputs, kwargs = resized(inputs, kwargs, chosen)
     built.model.train(args.training)
     report = fxprof.analyze(built.model, *inputs, kwargs=kwargs, training=args.training, name=built.name)

@@ -19,7 +19,7 @@ from fxprof.views.text import safe
 
 _COLUMNS = [
     Column("Budget", name=True), Column("Used", right=True), Column("Limit", right=True),
-    Column("of limit", right=True), Column(""),
+    Column("of limit", right=True, spare=1), Column(""),
 ]  # fmt: skip
 _BLAME = [Column("Module", name=True), Column("Holds", right=True), Column("Share", right=True)]
 
@@ -33,7 +33,7 @@ def render(
     parts = [heading(report, colour)]
     if verdicts:
         codes = [(RED,) if verdict.over else (GREEN,) for verdict in verdicts]
-        parts.append(table(_COLUMNS, [_row(verdict) for verdict in verdicts], **wide, codes=codes.__getitem__))
+        parts.append(table(_COLUMNS, [_row(report, verdict) for verdict in verdicts], **wide, codes=codes.__getitem__))
     for verdict in filter(_is_over, verdicts):
         said = prose([safe(excess(report, verdict))], width, BOLD, on=colour)
         parts.append("\n".join([*said, table(_BLAME, _blame(report, verdict), **wide)]))
@@ -49,7 +49,7 @@ def to_markdown(report: Report, verdicts: Sequence[Verdict], since: Comparison |
     """The same for a pull request."""
     parts = [f"{markdown.code(report.name)}: {markdown.code(inputs(report))}"]
     if verdicts:
-        rows = [[markdown.code(first), *rest] for first, *rest in map(_row, verdicts)]
+        rows = [[markdown.code(first), *rest] for first, *rest in (_row(report, verdict) for verdict in verdicts)]
         parts.append(markdown.table(_COLUMNS, rows))
     for verdict in filter(_is_over, verdicts):
         blame = [[markdown.code(path), *rest] for path, *rest in _blame(report, verdict)]
@@ -75,10 +75,9 @@ def excess(report: Report, verdict: Verdict) -> str:
     over = verdict.used - verdict.budget.limit
     metric = METRICS[verdict.budget.metric]
     amount = short_bytes(over) if metric.unit == "bytes" else short(over)
-    place = "" if verdict.path is None else f" of {verdict.path or report.name}"
     many = len(verdict.heaviest)
     which = f"the {many} heaviest modules by themselves" if many > 1 else "the heaviest module by itself"
-    return f"{metric.title}{place}: {amount} over the limit; {which}:"
+    return f"{metric.title}{_place(report, verdict)}: {amount} over the limit; {which}:"
 
 
 def summary(verdicts: Sequence[Verdict]) -> str:
@@ -96,11 +95,21 @@ def _is_over(verdict: Verdict) -> bool:
     return verdict.over
 
 
-def _row(verdict: Verdict) -> list[str]:
+def _place(report: Report, verdict: Verdict) -> str:
+    """Which module a budget is of; the root, whose path is empty, goes by the model's name."""
+    return "" if verdict.path is None else f" of {verdict.path or report.name}"
+
+
+def _row(report: Report, verdict: Verdict) -> list[str]:
     metric, limit = METRICS[verdict.budget.metric], verdict.budget.limit
-    place = "" if verdict.path is None else f" of {verdict.path}"
     used = percentage(verdict.used, limit) if limit else "-"
-    return [metric.title + place, grouped(verdict.used), grouped(limit), used, "over" if verdict.over else "kept"]
+    return [
+        metric.title + _place(report, verdict),
+        grouped(verdict.used),
+        grouped(limit),
+        used,
+        "over" if verdict.over else "kept",
+    ]
 
 
 def _blame(report: Report, verdict: Verdict) -> list[list[str]]:

@@ -167,7 +167,7 @@ LEGEND = "Modules are matched by path; (own) is what a module runs and holds its
 
 def _columns(compared: Comparison, titles: Sequence[str]) -> list[Column]:
     names = [Column(title, name=title in ("Module", "Type"), spare=3 * (title == "Type")) for title in titles]
-    numbers = [Column(safe(label), right=True) for label in compared.labels]
+    numbers = [Column(safe(label), right=True, label=True) for label in compared.labels]
     changes = [Column("Difference", right=True, spare=2), Column("Change", right=True, spare=1)]
     pair = changes if len(numbers) == 2 else []
     return [*names, *numbers, *pair]

@@ -23,6 +23,8 @@ _LABELS = {
     "op": ("op", "calls"),
     "node": ("node", "op", "module"),
 }
+# A spreadsheet set to Japanese or Chinese takes the wide ones alike.
+_FORMULA = tuple("=+-@＝＋－＠")
 _NEEDS_A_RULE = ("macs", "flops")
 
 
@@ -71,11 +73,11 @@ def csv_text(titles: Sequence[str], values: Iterable[Sequence[Any]]) -> str:
 def guarded(text: str) -> str:
     """Put an apostrophe before what a spreadsheet would take for a formula.
 
-    >>> guarded("=HYPERLINK(1)"), guarded("layer1.0"), guarded(" +1")
-    ("'=HYPERLINK(1)", 'layer1.0', "' +1")
+    >>> guarded("=HYPERLINK(1)"), guarded("layer1.0"), guarded(" +1"), guarded("＝1")
+    ("'=HYPERLINK(1)", 'layer1.0', "' +1", "'＝1")
     """
     text = safe(text)
-    return f"'{text}" if text.lstrip(" '").startswith(("=", "+", "-", "@")) else text
+    return f"'{text}" if text.lstrip(" '").startswith(_FORMULA) else text
 
 
 def _values(row: Row, by: str) -> list[Any]:

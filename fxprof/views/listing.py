@@ -16,14 +16,17 @@ _LABELS = {
     "node": ("Node", "Op", "Module"),
 }
 _NUMBERS = ("Parameters", "MACs", "FLOPs", "Activations", "of MACs")
-_SPARE = {"of MACs": 1, "Activations": 2, "FLOPs": 3, "Op": 4, "Type": 4, "Output": 5}
+_SPARE = {
+    "Calls": 1, "Modules": 1, "Module": 1, "of MACs": 2, "Activations": 3, "FLOPs": 4, "Op": 5, "Type": 5, "Output": 6,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A title, whether its cells are aligned right, and whether they are names from the model.
+    """A title, whether its cells are aligned right, whether they are names from the model, whether it is (``label``).
 
-    Where there is too little room, ``prose`` is broken into lines, and columns with a ``spare`` go, the largest first.
+    Where there is too little room, ``prose`` is broken into lines, names and labels are shortened, and columns with a
+    ``spare`` go, the largest first; names that are the point of a table are shortened ``last``.
     """
 
     title: str
@@ -31,6 +34,8 @@ class Column:
     name: bool = False
     spare: int = 0
     prose: bool = False
+    label: bool = False
+    last: bool = False
 
 
 def columns(by: str) -> list[Column]:

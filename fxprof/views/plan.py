@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from tabulate import tabulate
-
 from fxprof.checkpoint.names import TRACKED, natural
 from fxprof.checkpoint.plan import Match, Plan
 from fxprof.records import Shape
 from fxprof.units import grouped
+from fxprof.views.grid import prose, table
+from fxprof.views.listing import Column
 from fxprof.views.text import fit, listed, safe
 
 # 01 is another name than 1, and Python refuses to read thousands of digits.
@@ -21,18 +21,21 @@ _WIDEST = 60
 Row = tuple[str, ...]
 
 
-def render(plan: Plan) -> str:
-    """Render coverage, the groups of matches, what is left, and the notes."""
-    parts = [_header(plan), _matches(plan), _mismatched(plan), _ambiguous(plan)]
+def render(plan: Plan, *, done: bool = False, width: int | None = None, colour: bool = False) -> str:
+    """Render coverage, the groups of matches, what is left, and the notes; ``done`` says that it was applied."""
+    parts = ["\n".join(prose(_header(plan, done), width)), _matches(plan, width, colour)]
+    parts += [_mismatched(plan, width, colour), _ambiguous(plan)]
     parts += [_names("Missing in the checkpoint", plan.missing_keys), _names("Not in the model", plan.unexpected_keys)]
-    parts += [_names("Left out by include and exclude", plan.excluded), "\n".join(map(safe, plan.notes))]
+    parts += [_names("Left out by include and exclude", plan.excluded)]
+    parts += ["\n".join(prose(list(map(safe, plan.notes)), width))]
     return "\n\n".join(part for part in parts if part)
 
 
-def _header(plan: Plan) -> str:
+def _header(plan: Plan, done: bool) -> list[str]:
     cover = plan.coverage
+    what = "were loaded" if done else "would load"
     lines = [
-        f"{grouped(cover.tensors)} of the model's {grouped(cover.model_tensors)} tensors would load "
+        f"{grouped(cover.tensors)} of the model's {grouped(cover.model_tensors)} tensors {what} "
         f"({_percent(cover.model)} of its parameters), from {_percent(cover.checkpoint)} of the checkpoint's "
         f"{grouped(cover.checkpoint_tensors)} tensors' elements."
     ]
@@ -49,7 +52,7 @@ def _header(plan: Plan) -> str:
         lines.append(f"Prefix: {safe(plan.prefix)} {'only in the model' if plan.prefix[0] == '+' else 'dropped'}.")
     if plan.tied:
         lines.append(f"Tied: {listed(f'{safe(alias)} = {safe(owner)}' for alias, owner in plan.tied.items())}.")
-    return "\n".join(lines)
+    return lines
 
 
 def _dict_name(name: str) -> str:
@@ -66,7 +69,13 @@ def _percent(part: float) -> str:
 # -- matches ---------------------------------------------------------------------------------------
 
 
-def _matches(plan: Plan) -> str:
+_MATCHES = [
+    Column("Model", name=True, last=True), Column("Checkpoint", name=True, last=True), Column("How", spare=1),
+    Column("By", spare=2), Column("Tensors", right=True),
+]  # fmt: skip
+
+
+def _matches(plan: Plan, width: int | None, colour: bool) -> str:
     rows: dict[Row, list[tuple[str, str]]] = {}
     for found in plan.matches:
         if not found.target.endswith(TRACKED):
@@ -82,10 +91,7 @@ def _matches(plan: Plan) -> str:
         target, sources = collapse([pair[0] for pair in pairs]), collapse([pair[1] for pair in pairs])
         source = "=" if target == sources else fit(safe(sources), _WIDEST)
         cells.append((fit(safe(target), _WIDEST), source, safe(how), safe(reason), f"{count:,}"))
-    if not cells:
-        return ""
-    headers = ("Model", "Checkpoint", "How", "By", "Tensors")
-    return tabulate(cells, headers, tablefmt="simple", disable_numparse=True, colalign=("left",) * 4 + ("right",))
+    return table(_MATCHES, cells, width=width, colour=colour) if cells else ""
 
 
 def _top(name: str) -> str:
@@ -146,15 +152,17 @@ def _group(names: Sequence[str]) -> str:
     return f"{text}.{kinds[0]}" if len(kinds) == 1 else f"{text}.{{{','.join(filter(None, kinds))}}}"
 
 
-def _mismatched(plan: Plan) -> str:
+_MISMATCHED = [Column("Other shape", name=True), Column("Model"), Column("Checkpoint"), Column("", name=True)]
+
+
+def _mismatched(plan: Plan, width: int | None, colour: bool) -> str:
     if not plan.mismatched_keys:
         return ""
     rows = [
         (safe(name), _shape(mine), _shape(theirs), _other_name(name, plan.mismatched_sources))
         for name, (mine, theirs) in plan.mismatched_keys.items()
     ]
-    table = tabulate(rows, ("Other shape", "Model", "Checkpoint", ""), tablefmt="simple", disable_numparse=True)
-    return table.rstrip()
+    return table(_MISMATCHED, rows, width=width, colour=colour)
 
 
 def _shape(shape: Shape) -> str:

@@ -95,9 +95,17 @@ def _growth(sweep: Sweep, dimension: str) -> Iterator[str]:
     orders = {TOTALS[name]: sweep.growth(dimension, name) for name in SHOWN if name != "intensity"}
     found = {title: order for title, order in orders.items() if order is not None}
     still = [title for title, order in found.items() if abs(order) < 1e-9]
-    grows = [f"{title} with {safe(dimension)}^{order:.2f}" for title, order in found.items() if title not in still]
+    # What would print as a power of 0.00 does depend on it.
+    hardly = [title for title, order in found.items() if title not in still and not round(order, 2)]
+    grows = [
+        f"{title} with {safe(dimension)}^{order:.2f}"
+        for title, order in found.items()
+        if title not in (*still, *hardly)
+    ]
     if grows:
         yield f"{grows[0].replace(' with', ' grow with', 1)}{''.join(f', {text}' for text in grows[1:])}."
+    if hardly:
+        yield f"Hardly any dependence on {safe(dimension)}: {', '.join(hardly)}."
     if still:
         yield f"No dependence on {safe(dimension)}: {', '.join(still)}."
 
@@ -112,7 +120,7 @@ def unsure(sweep: Sweep) -> list[str]:
 
 def _columns(sweep: Sweep) -> list[Column]:
     return [
-        *(Column(safe(name), right=True) for name in sweep.dimensions),
+        *(Column(safe(name), right=True, label=True) for name in sweep.dimensions),
         *(Column(TOTALS[n], True, spare=_SPARE.get(n, 0)) for n in SHOWN),
     ]
 

@@ -1,8 +1,10 @@
-"""Names made safe to print: a module path comes from a model, which may come from anywhere."""
+"""Names made safe to print, and as wide as a terminal shows them: a module path may come from anywhere."""
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable
+from functools import cache
 
 
 def safe(name: str) -> str:
@@ -16,16 +18,61 @@ def safe(name: str) -> str:
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in name)
 
 
+def wide(text: str) -> int:
+    r"""The columns of a terminal that a printable text takes: two for what East Asia writes, none for marks.
+
+    >>> wide("layer1"), wide("卷积"), wide("e\u0301")
+    (6, 4, 1)
+    """
+    return len(text) if text.isascii() else sum(map(_columns, text))
+
+
+@cache
+def _columns(char: str) -> int:
+    if unicodedata.category(char) in ("Mn", "Me"):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
 def fit(name: str, width: int) -> str:
     """Shorten in the middle, so that both the owner and the leaf of a path stay readable.
 
-    >>> fit("layer1.0.downsample.0", 12)
-    'layer1…ple.0'
+    >>> fit("layer1.0.downsample.0", 12), fit("卷积层.卷积层", 8)
+    ('layer1…ple.0', '卷积…层')
     """
-    if len(name) <= width:
+    if wide(name) <= width:
         return name
     head = width // 2
-    return name[:head] + "…" + name[len(name) - (width - head - 1) :] if width > 1 else "…"
+    return f"{_start(name, head)}…{_start(name[::-1], width - head - 1)[::-1]}"
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """Break at blanks, and within what is wider than a line.
+
+    >>> wrapped("Never reached by the forward: head.", 20), wrapped("卷积层", 4)
+    (['Never reached by the', 'forward: head.'], ['卷积', '层'])
+    """
+    width = max(width, 2)  # the least that takes every letter
+    lines, line = [], ""
+    for word in text.split(" "):
+        if line and wide(line) + 1 + wide(word) <= width:
+            line += " " + word
+            continue
+        lines.append(line)
+        while wide(word) > width:
+            lines.append(_start(word, width))
+            word = word.removeprefix(lines[-1])
+        line = word
+    return [shown for shown in (*lines, line) if shown]
+
+
+def _start(text: str, room: int) -> str:
+    """As much of a text as fits."""
+    for index, char in enumerate(text):
+        room -= _columns(char)
+        if room < 0:
+            return text[:index]
+    return text
 
 
 def listed(names: Iterable[str], limit: int = 5) -> str:

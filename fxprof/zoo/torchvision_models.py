@@ -25,11 +25,19 @@ if TYPE_CHECKING:
 FRAMES = 16
 FLOW_SIZE = (512, 512)
 
+# No model is called so; who names one took a checkpoint for a model.
+_WEIGHTS = (".pth", ".pt", ".ckpt", ".bin", ".tar", ".safetensors")
+
 
 def build(name: str, device: str, given: Mapping[str, Any]) -> Built:
     """Build the architecture with the options given. Raises InputError where torchvision has none of that name."""
     models = _torchvision()
     known = models.list_models()
+    if name.endswith(_WEIGHTS):
+        raise InputError(
+            f"{name!r} is a file of weights, and a MODEL is what builds the layers for them; fxprof inspect lists it, "
+            "and fxprof match MODEL FILE says what of it fits"
+        )
     if name not in known:
         raise InputError(f"no torchvision model is called {name!r}{close(name, known)}; {HOW}")
     options: dict[str, Any] = {"weights": None}

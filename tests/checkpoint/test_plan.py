@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fxprof.checkpoint.matching import match_names
 from fxprof.checkpoint.plan import Container, Coverage, Match, Plan, Target
 from fxprof.errors import InputError
-from fxprof.views.plan import collapse
+from fxprof.views.plan import collapse, render
 from tests.checkpoint import pairs
 
 TEXT = st.text(max_size=8)
@@ -158,6 +158,17 @@ def test_the_table_says_what_is_left_and_why():
     assert "Missing in the checkpoint (1):\n  new.weight" in text
     assert "Not in the model (1):\n  old.weight" in text
     assert "y.one.weight <- x.alpha.weight, x.omega.weight" in text
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_the_table_fits_a_terminal(width):
+    """How and by what a tensor was found goes before the names do, and sentences break."""
+    plan = match_names(pairs.there("vit transformers"), pairs.here("vit transformers"))
+    text = render(plan, width=width)
+    assert max(map(len, text.split("\n"))) <= width
+    assert "encoder.layers.encoder_layer_{0,1}.mlp.{0,3}" in text or width < 120
+    assert text.split() == str(plan).split() or "Left out to fit the width: " in text
+    assert " ".join(render(plan, done=True, width=width).split()).split("(")[0].endswith("tensors were loaded ")
 
 
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=5, unique=True))
