@@ -25,7 +25,7 @@ except KeyboardInterrupt:
 @pytest.mark.parametrize(
     ("library", "args"),
     [
-        ("csv", ["--help"]),
+        ("tabulate", ["--help"]),
         ("torch", ["report", "resnet18"]),
         ("torch", ["sweep", "resnet18", "--batch", "1"]),
         ("torch", ["check", "resnet18", "--scaling"]),

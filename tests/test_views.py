@@ -169,6 +169,15 @@ def test_a_wide_tree_opens_only_as_far_as_a_screen() -> None:
     assert "--depth" not in render(report, depth=2)
 
 
+def test_no_process_wide_settings(report: Report) -> None:
+    """Rendering leaves tabulate as it was."""
+    import tabulate
+
+    before = {name: value for name, value in vars(tabulate).items() if name.isupper()}
+    render(report)
+    assert {name: value for name, value in vars(tabulate).items() if name.isupper()} == before
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

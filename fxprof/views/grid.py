@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import zip_longest
+
+from tabulate import tabulate
 
 from fxprof.views.listing import Column
 from fxprof.views.text import fit, safe, wide, wrapped
@@ -57,21 +58,16 @@ def plain(rows: Sequence[Sequence[str]], rights: Sequence[int] = (), width: int 
     room = last if width is None else width - sum(size + 2 for size in sizes)
     if room < min(last, _NARROWEST):
         beside, below = [row[:-1] for row in rows], [wrapped(row[-1], (width or 0) - 2) for row in rows]
-        lines = _aligned(beside, sizes, rights)
+        lines = _aligned(beside, rights)
         return "\n".join(line for row, more in zip(lines, below) for line in (row, *(f"  {part}" for part in more)))
     shown = [[*row[:-1], "\n".join(wrapped(row[-1], room))] for row in rows]
-    return "\n".join(_aligned(shown, [*sizes, room], rights))
+    return "\n".join(_aligned(shown, rights))
 
 
-def _aligned(rows: Sequence[Sequence[str]], sizes: Sequence[int], rights: Sequence[int]) -> Iterator[str]:
-    """One line per line of a row, two blanks between columns of these sizes."""
-    for row in rows:
-        for line in zip_longest(*(cell.split("\n") for cell in row), fillvalue=""):
-            cells = []
-            for index, (text, size) in enumerate(zip(line, sizes)):
-                blanks = " " * (size - wide(text))
-                cells.append(blanks + text if index in rights else text + blanks)
-            yield "  ".join(cells).rstrip()
+def _aligned(rows: Sequence[Sequence[str]], rights: Sequence[int]) -> list[str]:
+    """One line per line of a row, two blanks between columns."""
+    align = ["right" if index in rights else "left" for index in range(len(rows[0]))]
+    return tabulate(rows, tablefmt="plain", disable_numparse=True, colalign=align).split("\n")
 
 
 def _fitted(
@@ -129,7 +125,7 @@ def _shorten_titles(columns: list[Column], cells: list[list[str]], widths: Seque
 
 
 def _widths(columns: Sequence[Column], cells: list[list[str]]) -> list[int]:
-    """The width of each column; a title has two columns more than it needs."""
+    """The width of each column; tabulate gives a title two more than it has letters."""
     return [
         max([wide(column.title) + 2, *(wide(line) for row in cells for line in row[index].split("\n"))])
         for index, column in enumerate(columns)
@@ -145,7 +141,7 @@ def _wrapped(columns: Sequence[Column], cells: list[list[str]], width: int) -> l
 
 
 def _lines(columns: Sequence[Column], cells: list[list[str]]) -> list[str]:
-    sizes = _widths(columns, cells)
-    titles, rule = [column.title for column in columns], ["-" * size for size in sizes]
-    rights = [index for index, column in enumerate(columns) if column.right]
-    return list(_aligned([titles, rule, *cells], sizes, rights))
+    titles = [column.title for column in columns]
+    align = ["right" if column.right else "left" for column in columns]
+    text = tabulate(cells, titles, tablefmt="simple", disable_numparse=True, colalign=align if cells else None)
+    return text.split("\n")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable
-from functools import cache
 
 
 def safe(name: str) -> str:
@@ -24,14 +22,11 @@ def wide(text: str) -> int:
     >>> wide("layer1"), wide("卷积"), wide("e\u0301")
     (6, 4, 1)
     """
-    return len(text) if text.isascii() else sum(map(_columns, text))
+    if text.isascii():
+        return len(text)
+    from wcwidth import wcswidth  # its tables are read when the first such text comes
 
-
-@cache
-def _columns(char: str) -> int:
-    if unicodedata.category(char) in ("Mn", "Me"):
-        return 0
-    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+    return wcswidth(text)
 
 
 def fit(name: str, width: int) -> str:
@@ -68,11 +63,10 @@ def wrapped(text: str, width: int) -> list[str]:
 
 def _start(text: str, room: int) -> str:
     """As much of a text as fits."""
-    for index, char in enumerate(text):
-        room -= _columns(char)
-        if room < 0:
-            return text[:index]
-    return text
+    if text.isascii():
+        return text[:room]
+    end = next((end for end in range(1, len(text) + 1) if wide(text[:end]) > room), len(text) + 1)
+    return text[: end - 1]
 
 
 def listed(names: Iterable[str], limit: int = 5) -> str:
