@@ -87,7 +87,7 @@ def load(
         )  # fmt: skip
         plan = made if rename == "best" else sure(made)
     else:
-        check_plan(plan, model_tensors)
+        plan = check_plan(plan, model_tensors)
         checkpoint = checkpoint.taken(plan.container)
         check_keys(plan, checkpoint.specs)
         plan = completed(plan, model_tensors, checkpoint.specs)

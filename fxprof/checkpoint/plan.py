@@ -127,45 +127,60 @@ class Plan(Shown):
             try:
                 found[name] = read(data.get(name, {}) if name in _LATER else data[name])
             except (KeyError, TypeError, ValueError, AttributeError) as err:
-                raise InputError(
-                    f"a saved plan must hold {name!r} as Plan.to_dict writes it: {type(err).__name__} {err}"
-                ) from err
+                raise InputError(f"a plan must hold {name!r} as Plan.to_dict writes it: {_said(err)}") from err
         return cls(**found)
+
+    def checked(self) -> Plan:
+        """This plan, every entry of the kind that it must be. Raises InputError on one that is not, made by hand."""
+        try:
+            data = self.to_dict()
+        except Exception as err:  # whatever copying a foreign object raises
+            raise InputError(f"a plan must be plain data: {type(err).__name__} {err}") from err
+        return type(self).from_dict(data)
 
 
 # -- reading a saved plan, which may have been edited by hand --------------------------------------
+
+
+def _said(err: Exception) -> str:
+    return f"there is no {err}" if isinstance(err, KeyError) else str(err)
 
 
 def _matches(data: Any) -> tuple[Match, ...]:
     return tuple(map(_match, _of((list, tuple), data)))
 
 
-def _match(data: Mapping[str, Any]) -> Match:
-    source = data["source"]
+def _match(data: Any) -> Match:
+    source = _dict(data)["source"]
     key = source if isinstance(source, str) else _texts(source)
     return Match(_text(data["target"]), key, _text(data["how"]), _of(bool, data["sure"]), _text(data["reason"]))
 
 
-def _container(data: Mapping[str, Any]) -> Container:
-    others = {_text(name): _count(count) for name, count in data["alternatives"].items()}
+def _container(data: Any) -> Container:
+    others = {_text(name): _count(count) for name, count in _dict(_dict(data)["alternatives"]).items()}
     return Container(_texts(data["path"]), others, _texts(data["extras"]), _names(data.get("joined", {})))
 
 
-def _coverage(data: Mapping[str, Any]) -> Coverage:
-    shares = [float(_of((int, float), data[side])) for side in ("model", "checkpoint")]
+def _coverage(data: Any) -> Coverage:
+    shares = [float(_of((int, float), _dict(data)[side])) for side in ("model", "checkpoint")]
     return Coverage(*(_count(data[f"{side}tensors"]) for side in ("", "model_", "checkpoint_")), *shares)
 
 
-def _shapes(data: Mapping[str, Any]) -> dict[str, tuple[Shape, Shape]]:
-    return {_text(name): (_shape(mine), _shape(theirs)) for name, (mine, theirs) in data.items()}
+def _shapes(data: Any) -> dict[str, tuple[Shape, Shape]]:
+    return {_text(name): (_shape(mine), _shape(theirs)) for name, (mine, theirs) in _dict(data).items()}
 
 
-def _candidates(data: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    return {_text(name): _texts(found) for name, found in data.items()}
+def _candidates(data: Any) -> dict[str, tuple[str, ...]]:
+    return {_text(name): _texts(found) for name, found in _dict(data).items()}
 
 
-def _names(data: Mapping[str, Any]) -> dict[str, str]:
-    return {_text(key): _text(value) for key, value in data.items()}
+def _names(data: Any) -> dict[str, str]:
+    return {_text(key): _text(value) for key, value in _dict(data).items()}
+
+
+def _dict(value: Any) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = _of(Mapping, value)
+    return found
 
 
 def _texts(values: Any) -> tuple[str, ...]:
@@ -189,7 +204,7 @@ def _count(value: Any) -> int:
 def _of(kind: Any, value: Any) -> Any:
     """The value, if it is of the kind that ``to_dict`` writes there."""
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise TypeError(f"got {repr(value)[:60]}")
+        raise TypeError(f"got {repr(value)[:60]} in it")
     return value
 
 

@@ -387,9 +387,8 @@ class Gan(nn.Module):
 
     def __init__(self, size: int = 4) -> None:
         super().__init__()
-        self.netG, self.netD = nn.Linear(4, 4), nn.Sequential(nn.Linear(4, size), nn.Linear(size, 4))
-        if size == 4:
-            self.netG = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+        self.netG = nn.Sequential(*(nn.Linear(4, 4) for _ in range(2 if size == 4 else 1)))
+        self.netD = nn.Sequential(nn.Linear(4, size), nn.Linear(size, 4))
 
 
 def gan(size: int) -> tuple[Gan, dict[str, Any]]:
