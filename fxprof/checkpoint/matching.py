@@ -15,12 +15,12 @@ from fxprof.checkpoint.pairing.equal import equal_leaves, shifted, without_copie
 from fxprof.checkpoint.pairing.leaves import Leaf, fuse, leaves, upright
 from fxprof.checkpoint.pairing.leftovers import reshaped_pairs
 from fxprof.checkpoint.pairing.outcome import ADAPTATIONS, Outcome, tensor_pairs
-from fxprof.checkpoint.pairing.parametrized import kept_otherwise, wholes
+from fxprof.checkpoint.pairing.parametrized import kept_otherwise, wholes_of_both
 from fxprof.checkpoint.pairing.prefixes import Normalized, normalize
 from fxprof.checkpoint.pairing.renames import Rename, Renames, read_renames
 from fxprof.checkpoint.pairing.report import coverage, explain
 from fxprof.checkpoint.pairing.solve import Clues, LeafPair, solve
-from fxprof.checkpoint.plan import COMPUTED, Container, Plan, Target
+from fxprof.checkpoint.plan import Container, Plan, Target
 from fxprof.errors import InputError
 from fxprof.records import Shape
 from fxprof.views.text import listed
@@ -185,10 +185,8 @@ def _fold_aliases(sides: Sides, target: Target) -> None:
 
 
 def _pair(sides: Sides, target: Target, renames: Renames, outcome: Outcome) -> None:
-    made = wholes(sides.source, (path for path, _ in sides.target.values()))
-    parts = {key for whole in made for key in whole.keys}
-    single = {key: entry for key, entry in sides.source.items() if key not in parts}
-    ours, theirs = upright(leaves(single, made)), upright(leaves(sides.target))
+    made, kept = wholes_of_both(sides.source, sides.target)
+    ours, theirs = upright(leaves(sides.source, made)), upright(leaves(sides.target, kept))
     moved = shifted(ours, theirs)
     equal = equal_leaves(ours, theirs)
     for one, other in equal:
@@ -293,6 +291,6 @@ def _plan(source: Mapping[str, Shape], target: Target, sides: Sides, outcome: Ou
         repeats=dict(sides.repeats),
         coverage=coverage(matches, source, target),
     )
-    computed = {key for match in matches if match.how in COMPUTED for key in match.sources}
+    computed = {key for match in matches if match.is_computed for key in (match.target, *match.sources)}
     paths = [[path for key, (path, _) in side.items() if key not in computed] for side in (sides.source, sides.target)]
     return replace(plan, notes=explain(plan, source, kept_otherwise(*paths), outcome.hints, sides.found))

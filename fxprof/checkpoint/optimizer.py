@@ -222,7 +222,7 @@ def _arrived(
 ) -> dict[str, Any] | None:
     """The state for ``parameter``, moved as its values are moved; None where it has to start fresh."""
     found = [state for state in states if state]
-    if len(found) != len(match.sources) or match.how in pieces.COMPUTED:
+    if len(found) != len(match.sources) or not pieces.is_moved_only(match):
         return None
     if any(set(state) != set(found[0]) for state in found):
         return None

@@ -11,8 +11,8 @@ from fxprof.errors import InputError
 from fxprof.records import Shape
 from fxprof.shown import Shown
 
-# The adaptations that make one tensor of the parts in which it is kept.
-COMPUTED = ("weight-norm", "pruning")
+# The adaptations that make one tensor of the parts in which it is kept, or these parts of it.
+COMPUTED = ("weight-norm", "pruning", "spectral-norm")
 
 # 1: first format.
 FORMAT = 1
@@ -30,7 +30,10 @@ class Match:
     * "qkv[32:48]": the target is these rows of the source, as k and v are smaller than q;
     * "reshape": the same elements in the same order under another shape;
     * "transpose": the 2-D source is transposed;
-    * "weight-norm": v scaled to the norms g; "pruning": weight and mask multiplied;
+    * "weight-norm": v scaled to the norms g; "pruning": weight and mask multiplied; "spectral-norm": the weight
+      divided by its norm along u and v;
+    * "weight-norm[g:0]", "weight-norm[v:0]": the source taken apart, its norms along axis 0 in g (without an axis: the
+      norm of all);
     * "first-conv", "head-rows", "pos-embed", "rope": see ``adapt=``.
 
     ``reason`` says what the choice rests on: name (equal names too), structure, number, vote, graph,
@@ -47,6 +50,11 @@ class Match:
     def sources(self) -> tuple[str, ...]:
         """The checkpoint keys, always as a tuple."""
         return (self.source,) if isinstance(self.source, str) else self.source
+
+    @property
+    def is_computed(self) -> bool:
+        """Whether it turns parts into what they make, or that into parts."""
+        return self.how.partition("[")[0] in COMPUTED
 
 
 @dataclass(frozen=True, slots=True)
