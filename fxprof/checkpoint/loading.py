@@ -67,8 +67,8 @@ def load(
         plan: a plan made by ``match``, applied as it is, whatever else says how to match.
         strict: refuse unless every tensor of both sides finds its place.
         force: load although little fits, values overflow, or tied values differ.
-        optimizer: its state is restored from the checkpoint, or from the optimizer's file beside it in a trainer's
-            folder, for the parameters that were loaded. Of several, the one that fits; refused where two do.
+        optimizer: its state is restored from the checkpoint, or from the optimizer's file in the folder with it, for
+            the parameters that were loaded. Of several, the one that fits; refused where two do.
         freeze: loaded parameters need no gradient any more.
 
     Raises:

@@ -18,7 +18,7 @@ from fxprof.checkpoint.pairing.outcome import ADAPTATIONS, Outcome, tensor_pairs
 from fxprof.checkpoint.pairing.parametrized import kept_otherwise, wholes_of_both
 from fxprof.checkpoint.pairing.prefixes import Normalized, normalize
 from fxprof.checkpoint.pairing.renames import Rename, Renames, read_renames
-from fxprof.checkpoint.pairing.report import coverage, explain
+from fxprof.checkpoint.pairing.report import coverage, explain, own_states, packed
 from fxprof.checkpoint.pairing.solve import Clues, LeafPair, solve
 from fxprof.checkpoint.plan import Container, Plan, Target
 from fxprof.errors import InputError
@@ -75,16 +75,18 @@ def match(
         found = checkpoint.container
     target = describe(model, inputs)
     plan = match_names(shapes, target, prefix=prefix, rename=rename, include=include, exclude=exclude, adapt=adapt)
-    return replace(plan, container=found)
+    return replace(plan, container=found, notes=(*plan.notes, *own_states(found.extras, target)))
 
 
 def _is_flat(source: Mapping[Any, Any]) -> bool:
     """Whether a mapping gives each name a shape, rather than being a container around such a one."""
-    # A nested tensor's shape cannot even be asked for; ``read`` says so.
-    return all(
-        isinstance(key, str) and not getattr(value, "is_nested", False) and hasattr(value, "shape")
-        for key, value in source.items()
-    )
+    try:
+        return all(
+            isinstance(key, str) and not getattr(value, "is_nested", False) and hasattr(value, "shape")
+            for key, value in source.items()
+        )
+    except RuntimeError:  # a lazy tensor has none, as a nested one, and ``read`` says so
+        return False
 
 
 def match_names(
@@ -293,4 +295,5 @@ def _plan(source: Mapping[str, Shape], target: Target, sides: Sides, outcome: Ou
     )
     computed = {key for match in matches if match.is_computed for key in (match.target, *match.sources)}
     paths = [[path for key, (path, _) in side.items() if key not in computed] for side in (sides.source, sides.target)]
-    return replace(plan, notes=explain(plan, source, kept_otherwise(*paths), outcome.hints, sides.found))
+    kept = [*kept_otherwise(*paths), *packed(target)]
+    return replace(plan, notes=explain(plan, source, kept, outcome.hints, sides.found))

@@ -58,8 +58,8 @@ def prepare(optimizer: torch.optim.Optimizer, model: nn.Module, plan: Plan, chec
     Raises:
         CheckpointError: there is no optimizer state, it is another optimizer's, or it cannot be told whose it is.
     """
-    extras = {**_beside(checkpoint), **checkpoint.extras}
-    found = states(extras)
+    extras = dict(checkpoint.extras)
+    found = states(extras) or states(_beside(checkpoint))
     if not found:
         held = f"it holds {listed(map(str, extras))}" if extras else "it holds nothing but weights"
         raise CheckpointError(f"optimizer= needs an optimizer's state_dict in the checkpoint, and {held}")
@@ -86,13 +86,13 @@ def _prepared(
 
 
 def _beside(checkpoint: Checkpoint) -> Mapping[str, Any]:
-    """The optimizers' files in a folder that a trainer wrote: transformers' optimizer.pt, accelerate's optimizer.bin.
+    """The optimizers' files in the folder that a trainer wrote: transformers' optimizer.pt, accelerate's optimizer.bin.
 
     accelerate numbers further ones: optimizer_1.bin.
     """
-    folder = checkpoint.path
-    if folder is None or not folder.is_dir():
+    if checkpoint.path is None:
         return {}
+    folder = checkpoint.path if checkpoint.path.is_dir() else checkpoint.path.parent
     files = [path for path in (folder / "optimizer.pt", folder / "optimizer.bin") if path.is_file()][:1]
     files += sorted(folder.glob("optimizer_[0-9]*.bin"))
     return {path.stem: content(path) for path in files}

@@ -91,6 +91,7 @@ class Target:
     aliases: Mapping[str, str] = field(default_factory=dict)  # second name of a tied tensor -> its first
     order: tuple[str, ...] = ()
     feeds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    beyond: tuple[str, ...] = ()  # names of the state_dict that are no parameter and no buffer
 
 
 @dataclass(frozen=True)

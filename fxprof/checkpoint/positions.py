@@ -116,10 +116,12 @@ def owners(saved: Saved, optimizer: Optimizer, model: nn.Module, plan: Plan, che
     for keys in orders if len(saved.groups) == 1 and _is_as_registered(optimizer, model) else reversed(orders):
         if len(keys) == len(saved.places) and _all_fit(saved, keys, shapes):
             return {key: place for key, place in zip(keys, saved.places) if key is not None}
+    groups = "1 group" if len(saved.groups) == 1 else f"{len(saved.groups)} groups"
+    members = sum(len(group["params"]) for group in optimizer.param_groups)
     raise CheckpointError(
-        f"the optimizer's state in the checkpoint is for {len(saved.places):,} parameters in {len(saved.groups)} "
-        f"groups, and cannot be told apart: the checkpoint has {len(orders[0]):,} parameters, the optimizer at hand "
-        f"{len([p for group in optimizer.param_groups for p in group['params']]):,}, or their shapes are others"
+        f"the optimizer's state in the checkpoint is for {len(saved.places):,} parameters in {groups}, and cannot be "
+        f"told apart: the checkpoint has {len(orders[0]):,} parameters, the optimizer at hand {members:,}, or their "
+        "shapes are others"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -113,10 +114,70 @@ def test_meta_model_needs_everything() -> None:
     assert model.bn1.num_batches_tracked.item() == 0
 
 
-def test_lazy_models_are_refused() -> None:
-    """Parameters without a shape are named, with what to do."""
+@pytest.mark.parametrize("act", [load, fxprof.match])
+def test_lazy_models_are_refused(act: Any) -> None:
+    """Parameters without a shape are named, with what to do; on either side."""
     with pytest.raises(CheckpointError, match="run the model once"):
-        load(nn.Sequential(nn.LazyLinear(3)), {"0.weight": torch.zeros(3, 4)})
+        act(nn.Sequential(nn.LazyLinear(3)), {"0.weight": torch.zeros(3, 4)})
+    for source in (nn.LazyLinear(3).state_dict(), nn.LazyLinear(3)):
+        with pytest.raises(CheckpointError, match="one has none before the first forward: run the model once on an in"):
+            act(nn.Linear(4, 3), source)
+
+
+def quantized(*names: str) -> nn.Module:
+    """A model with these layers quantized."""
+    layers = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.ao.quantization.quantize_dynamic(
+            layers, dict.fromkeys(names, torch.ao.quantization.default_dynamic_qconfig), inplace=True
+        )
+    return layers
+
+
+@pytest.mark.skipif(not torch.backends.quantized.supported_engines[1:], reason="there is no kernel for it here")
+def test_quantized_layers_keep_their_weights_elsewhere() -> None:
+    """What a state_dict makes up as it is asked for cannot be written to: said, and the rest is loaded."""
+    source = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 3))
+    result = load(quantized("0"), source.state_dict())
+    assert result.loaded == ("1.weight", "1.bias")
+    said = "0.scale, 0.zero_point, 0._packed_params.dtype and 1 more of the model's state are no parameters or buffers"
+    assert result.notes[0].startswith(said)
+    for saved in (source.state_dict(), quantized("0", "1").state_dict()):
+        with pytest.raises(CheckpointError, match="and cannot be loaded: load before the model is quantized"):
+            load(quantized("0", "1"), saved)
+
+
+def test_a_model_without_tensors() -> None:
+    """There is nothing that could be loaded."""
+    with pytest.raises(CheckpointError, match="The model has no parameters or buffers to load into"):
+        load(nn.ReLU(), nn.Linear(2, 2).state_dict())
+
+
+class Stateful(nn.Linear):
+    """A layer with a state of its own beside its tensors."""
+
+    steps = 0
+
+    def get_extra_state(self) -> Any:
+        """A number."""
+        return {"steps": self.steps}
+
+    def set_extra_state(self, state: Any) -> None:
+        """As it was saved."""
+        self.steps = state["steps"]
+
+
+def test_a_state_beside_the_tensors_is_not_lost_silently() -> None:
+    """It is code of the model's that reads it, so it is named, and handed out."""
+    source, model = nn.Sequential(Stateful(2, 2)), nn.Sequential(Stateful(2, 2))
+    source[0].steps = 7  # type: ignore[assignment]
+    result = load(model, {"model": source.state_dict(), "epoch": 3})
+    assert result.notes == (
+        "model.0._extra_state of the checkpoint is not loaded: give result.extras[...] to set_extra_state.",
+    )
+    assert result.extras["model.0._extra_state"] == {"steps": 7}
+    assert not load(nn.Sequential(nn.Linear(2, 2)), source.state_dict()).notes
 
 
 class Unmade(nn.Module):

@@ -467,10 +467,11 @@ def test_several_files_of_a_folder(tmp_path: Path) -> None:
     files.write_safetensors(model.state_dict(), tmp_path, "model.safetensors")
     torch.save(states["G"], tmp_path / "optimizer.bin")
     torch.save(states["D"], tmp_path / "optimizer_1.bin")
-    again = made(Gan, size=6)
-    resumed = Adam(again.netD.parameters())
-    load(again, tmp_path, optimizer=resumed)
-    assert resumed.param_groups[0]["lr"] == 0.2
+    for path in (tmp_path, tmp_path / "model.safetensors"):
+        again = made(Gan, size=6)
+        resumed = Adam(again.netD.parameters())
+        load(again, path, optimizer=resumed)
+        assert resumed.param_groups[0]["lr"] == 0.2
 
 
 # -- refusals ----------------------------------------------------------------------------------
