@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from fxprof.checkpoint import pieces, positions, targets
+from fxprof.checkpoint.formats.reason import reason
 from fxprof.checkpoint.plan import Match, Plan
-from fxprof.checkpoint.positions import Saved
+from fxprof.checkpoint.positions import Saved, check_numbers
 from fxprof.checkpoint.reading import Checkpoint, content
 from fxprof.checkpoint.result import OptimizerReport
 from fxprof.checkpoint.states import named_for, states
@@ -40,9 +41,16 @@ class Follow:
     _before: tuple[Any, Any] | None = field(default=None, init=False)
 
     def apply(self) -> None:
-        """Put the state in place."""
+        """Put the state in place. Raises CheckpointError for one that the optimizer cannot take, after ``undo``."""
         self._before = (self.optimizer.state, self.optimizer.param_groups)
-        self.optimizer.load_state_dict(self.state_dict)
+        try:
+            self.optimizer.load_state_dict(self.state_dict)
+        except Exception as err:  # whatever a foreign value makes of the optimizer's own code
+            self.undo()
+            name = type(self.optimizer).__name__
+            raise CheckpointError(
+                f"the optimizer's state in the checkpoint cannot be that of {name}, which says: {reason(err)}"
+            ) from err
 
     def undo(self) -> None:
         """Put the state back that was there."""
@@ -141,8 +149,9 @@ def _check_kind(saved: Saved, optimizer: torch.optim.Optimizer) -> None:
                 f"the state in the checkpoint is of another optimizer than {name}: it has "
                 f"{listed(sorted(theirs - ours))} where {name} has {listed(sorted(ours - theirs))}"
             )
+        check_numbers(group, optimizer.param_groups[0])
         flag = optimizer.param_groups[0].get(IDENTITY)
-        if flag is not None and group.get(IDENTITY, flag) != flag:
+        if flag is not None and group.get(IDENTITY) is (not flag):
             raise CheckpointError(
                 f"the state in the checkpoint is of another optimizer than {name}: its {IDENTITY} is {not flag}"
             )

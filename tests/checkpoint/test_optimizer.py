@@ -519,6 +519,42 @@ def test_wrong_optimizer_state(build: Callable[[Any, Any], dict[str, Any]], mess
     assert not mine.state
 
 
+@pytest.mark.parametrize(
+    ("kind", "key", "value", "message"),
+    [
+        (
+            "adam",
+            "exp_avg",
+            "text",
+            "'exp_avg' of the optimizer's state in the checkpoint must be a tensor with values",
+        ),
+        ("adam", "exp_avg_sq", torch.ones(8, 3, 3, 3, device="meta"), r"got a tensor \(8, 3, 3, 3\) on meta"),
+        ("adam", "step", "text", "cannot be that of Adam, which says: ValueError: could not convert string to float"),
+        ("sgd", "momentum_buffer", {"a": 1}, "must be a tensor with values, got dict {'a': 1}"),
+        ("sgd", "lr", "fast", "'lr' of the optimizer's state in the checkpoint must be a number, got str 'fast'"),
+        ("adam", "decoupled_weight_decay", torch.ones(2, 2).to_sparse(), ""),
+    ],
+)
+def test_damaged_values(kind: str, key: str, value: Any, message: str) -> None:
+    """A value of another kind ends in a sentence when it is loaded, and not in torch's code at the next step."""
+    source, optimizer = trained(OPTIMIZERS[kind])
+    state = copy.deepcopy(optimizer.state_dict())
+    place = state["state"][0] if key in state["state"][0] else state["param_groups"][0]
+    place[key] = value
+    model = made(Net)
+    mine = OPTIMIZERS[kind](model.parameters())
+    before = snapshot(model)
+    groups = copy.deepcopy(mine.state_dict()["param_groups"])
+    if not message:
+        load(model, {"model": source.state_dict(), "optimizer": state}, optimizer=mine)
+        return
+    with pytest.raises(CheckpointError, match=message):
+        load(model, {"model": source.state_dict(), "optimizer": state}, optimizer=mine)
+    assert unchanged(model, before)
+    assert not mine.state
+    assert mine.state_dict()["param_groups"] == groups
+
+
 def test_an_optimizer_of_another_model() -> None:
     """An optimizer whose parameters are not the model's is refused."""
     source, optimizer = trained(OPTIMIZERS["sgd"])
