@@ -120,6 +120,15 @@ def test_spectral_norm_of_any_layer(norm: Any) -> None:
     assert torch.allclose(model(x), source(x), atol=1e-6)
 
 
+def test_parameters_that_are_called_like_parts() -> None:
+    """Names in g and v are parts of a weight, or of what the other side has under the name before."""
+    model = nn.ParameterDict({"gate_g": torch.zeros(4, 1), "gate_v": torch.zeros(4, 3)})
+    other = {"kv": torch.ones(4, 3)}
+    assert not fxprof.match(model, other).matches
+    assert not fxprof.match(nn.ParameterDict(other), model.state_dict()).matches
+    assert len(fxprof.match(model, {"gate": torch.ones(4, 3)}).matches) == 2
+
+
 def test_two_kinds_of_parts_are_not_made_of_each_other() -> None:
     """Nor under other names."""
     with warnings.catch_warnings():

@@ -135,7 +135,9 @@ def wholes(ours: Named, theirs: Iterable[Path]) -> list[Whole]:
     roles: dict[tuple[Path, str], dict[str, str]] = defaultdict(dict)
     for path, part in parts_of(held).items():
         whole = (*part.owner, part.tensor)
-        if part.kind in _MAKING and whole not in held and (whole in theirs or part.kind not in kinds):
+        # Without its namesake on the other side, what is called like a part must at least be a weight's.
+        elsewhere = part.kind not in kinds and "weight" in part.tensor
+        if part.kind in _MAKING and whole not in held and (whole in theirs or elsewhere):
             roles[whole, part.kind][part.role] = held[path]
     found = []
     for (path, kind), named in roles.items():
