@@ -141,6 +141,45 @@ def weight_norm(scale: Tensor, direction: Tensor) -> Tensor:
     return torch._weight_norm(direction.to(exact), scale.to(exact), kept if scale.ndim else -1)
 
 
+def weight_norm_part(weight: Tensor, part: str, axis: int | None) -> Tensor:
+    """What weight norm keeps of ``weight``: ``g``, its norms along ``axis`` (of all if None), or ``v``, itself.
+
+    What is zero has no direction: its ``v`` are ones, of which ``g`` makes zeros again.
+
+    >>> weight_norm_part(torch.tensor([[3.0, 4.0], [0.0, 0.0]]), "g", 0)
+    tensor([[5.],
+            [0.]])
+    >>> weight_norm_part(torch.tensor([[3.0, 4.0], [0.0, 0.0]]), "v", 0)
+    tensor([[3., 4.],
+            [1., 1.]])
+    """
+    if weight.ndim <= (axis or 0):
+        raise CheckpointError(f"weight-norm needs a weight with an axis {axis or 0}, got {tuple(weight.shape)}")
+    exact = torch.promote_types(weight.dtype, torch.float32)
+    norms = torch.norm_except_dim(weight.to(exact), 2, -1 if axis is None else axis)
+    if part == "g":
+        return norms
+    zero = norms == 0
+    return torch.where(zero, torch.ones_like(weight), weight) if bool(zero.any()) else weight
+
+
+def spectral_norm(weight: Tensor, rows: Tensor, columns: Tensor, axis: int) -> Tensor:
+    """The weight that spectral norm keeps with two vectors: divided by its norm along them, as a matrix.
+
+    ``rows`` (torch's u) has the size of ``axis``, ``columns`` (v) that of the other axes together.
+
+    >>> spectral_norm(torch.tensor([[2.0, 0.0], [0.0, 4.0]]), torch.tensor([0.0, 1.0]), torch.tensor([0.0, 1.0]), 0)
+    tensor([[0.5000, 0.0000],
+            [0.0000, 1.0000]])
+    """
+    exact = torch.promote_types(weight.dtype, torch.float32)
+    wide = weight.to(exact)
+    matrix = wide.movedim(axis, 0).flatten(1)
+    if (rows.numel(), columns.numel()) != tuple(matrix.shape):
+        raise _misfit("spectral-norm", rows, tuple(matrix.shape), "u and v must have the sizes of the weight")
+    return wide / torch.dot(rows.to(exact), torch.mv(matrix, columns.to(exact)))
+
+
 def pruned(weight: Tensor, mask: Tensor) -> Tensor:
     """The weight that pruning keeps as ``orig`` and ``mask``: their product."""
     if weight.shape != mask.shape:

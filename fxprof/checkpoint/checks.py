@@ -28,15 +28,17 @@ def sure(plan: Plan) -> Plan:
     )
 
 
-def check_plan(plan: Plan, model_tensors: Mapping[str, Tensor]) -> None:
-    """Refuse a plan of another model. Raises InputError for what is no plan, else CheckpointError."""
+def check_plan(plan: Plan, model_tensors: Mapping[str, Tensor]) -> Plan:
+    """The plan, if it is one of this model. Raises InputError for what is no plan, else CheckpointError."""
     if not isinstance(plan, Plan):
         raise InputError(f"plan= must be a Plan from match or Plan.from_dict, got {type(plan).__name__}")
+    plan = plan.checked()
     names = [match.target for match in plan.matches]
     if twice := sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []:
         raise CheckpointError(f"the plan must name each tensor of the model once, got {listed(twice)} twice")
     if unknown := sorted(set(names) - set(model_tensors)):
         raise CheckpointError(f"the plan names {listed(unknown)}, which the model does not have")
+    return plan
 
 
 def check_keys(plan: Plan, specs: Mapping[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from fxprof.checkpoint import targets
 from fxprof.checkpoint.names import TRACKED
@@ -14,21 +14,25 @@ from fxprof.records import Shape
 
 
 def describe(model: nn.Module, inputs: Any = None) -> Target:
-    """Read names and shapes off a module; with inputs, trace it. Never touches a value."""
+    """Read names and shapes off a module; with inputs, trace it. Never touches a value.
+
+    Raises:
+        CheckpointError: a parameter has no shape yet, or the model keeps its weights somewhere else.
+    """
     targets.check_model(model)
+    own = targets.tensors(model)
     shapes: dict[str, Shape] = {}
     aliases: dict[str, str] = {}
     owners: dict[int, str] = {}
     buffers = {name for name, _ in model.named_buffers(remove_duplicate=False)}
-    for name, value in model.state_dict(keep_vars=True).items():
-        if not isinstance(value, Tensor):
-            continue
+    for name, value in own.items():
         shapes[name] = tuple(value.shape)
         owner = owners.setdefault(id(value), name)
         if owner != name:
             aliases[name] = owner
     order, feeds = _use(model, inputs) if inputs is not None else ((), {})
-    return Target(shapes, frozenset(buffers & shapes.keys()), aliases, order, feeds)
+    beyond = tuple(name for name in model.state_dict() if name not in own)
+    return Target(shapes, frozenset(buffers & shapes.keys()), aliases, order, feeds, beyond)
 
 
 def _use(model: nn.Module, inputs: Any) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from fxprof.checkpoint import targets
 from fxprof.checkpoint.result import Result
-from fxprof.errors import CheckpointError
+from fxprof.errors import CheckpointError, InputError, shown
 
 
 def param_groups(
@@ -20,7 +21,13 @@ def param_groups(
 
     Raises:
         CheckpointError: the result is of another model.
+        InputError: an argument is of another kind.
     """
+    targets.check_model(model)
+    if not isinstance(result, Result):
+        raise InputError(f"result must be what fxprof.load gave, got {shown(result)}")
+    _check_rate("lr", lr)
+    _check_rate("new_lr", lr if new_lr is None else new_lr)
     tensors = targets.tensors(model)
     if strangers := [name for name in result.loaded if name not in tensors]:
         raise CheckpointError(f"the result must be of this model, which has no {strangers[0]!r}")
@@ -32,3 +39,9 @@ def param_groups(
         for old, rate in rates
     ]
     return [group for group in groups if group["params"]]
+
+
+def _check_rate(name: str, value: object) -> None:
+    """Refuse what an optimizer cannot take. Raises InputError."""
+    if isinstance(value, bool) or not isinstance(value, Real | Tensor):
+        raise InputError(f"{name} must be a number, got {shown(value)}")

@@ -67,8 +67,8 @@ def load(
         plan: a plan made by ``match``, applied as it is, whatever else says how to match.
         strict: refuse unless every tensor of both sides finds its place.
         force: load although little fits, values overflow, or tied values differ.
-        optimizer: its state is restored from the checkpoint, or from the optimizer's file beside it in a trainer's
-            folder, for the parameters that were loaded.
+        optimizer: its state is restored from the checkpoint, or from the optimizer's file in the folder with it, for
+            the parameters that were loaded. Of several, the one that fits; refused where two do.
         freeze: loaded parameters need no gradient any more.
 
     Raises:
@@ -87,7 +87,7 @@ def load(
         )  # fmt: skip
         plan = made if rename == "best" else sure(made)
     else:
-        check_plan(plan, model_tensors)
+        plan = check_plan(plan, model_tensors)
         checkpoint = checkpoint.taken(plan.container)
         check_keys(plan, checkpoint.specs)
         plan = completed(plan, model_tensors, checkpoint.specs)

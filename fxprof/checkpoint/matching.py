@@ -15,12 +15,12 @@ from fxprof.checkpoint.pairing.equal import equal_leaves, shifted, without_copie
 from fxprof.checkpoint.pairing.leaves import Leaf, fuse, leaves, upright
 from fxprof.checkpoint.pairing.leftovers import reshaped_pairs
 from fxprof.checkpoint.pairing.outcome import ADAPTATIONS, Outcome, tensor_pairs
-from fxprof.checkpoint.pairing.parametrized import kept_otherwise, wholes
+from fxprof.checkpoint.pairing.parametrized import kept_otherwise, wholes_of_both
 from fxprof.checkpoint.pairing.prefixes import Normalized, normalize
 from fxprof.checkpoint.pairing.renames import Rename, Renames, read_renames
-from fxprof.checkpoint.pairing.report import coverage, explain
+from fxprof.checkpoint.pairing.report import coverage, explain, own_states, packed
 from fxprof.checkpoint.pairing.solve import Clues, LeafPair, solve
-from fxprof.checkpoint.plan import COMPUTED, Container, Plan, Target
+from fxprof.checkpoint.plan import Container, Plan, Target
 from fxprof.errors import InputError
 from fxprof.records import Shape
 from fxprof.views.text import listed
@@ -75,16 +75,18 @@ def match(
         found = checkpoint.container
     target = describe(model, inputs)
     plan = match_names(shapes, target, prefix=prefix, rename=rename, include=include, exclude=exclude, adapt=adapt)
-    return replace(plan, container=found)
+    return replace(plan, container=found, notes=(*plan.notes, *own_states(found.extras, target)))
 
 
 def _is_flat(source: Mapping[Any, Any]) -> bool:
     """Whether a mapping gives each name a shape, rather than being a container around such a one."""
-    # A nested tensor's shape cannot even be asked for; ``read`` says so.
-    return all(
-        isinstance(key, str) and not getattr(value, "is_nested", False) and hasattr(value, "shape")
-        for key, value in source.items()
-    )
+    try:
+        return all(
+            isinstance(key, str) and not getattr(value, "is_nested", False) and hasattr(value, "shape")
+            for key, value in source.items()
+        )
+    except RuntimeError:  # a lazy tensor has none, as a nested one, and ``read`` says so
+        return False
 
 
 def match_names(
@@ -185,10 +187,8 @@ def _fold_aliases(sides: Sides, target: Target) -> None:
 
 
 def _pair(sides: Sides, target: Target, renames: Renames, outcome: Outcome) -> None:
-    made = wholes(sides.source, (path for path, _ in sides.target.values()))
-    parts = {key for whole in made for key in whole.keys}
-    single = {key: entry for key, entry in sides.source.items() if key not in parts}
-    ours, theirs = upright(leaves(single, made)), upright(leaves(sides.target))
+    made, kept = wholes_of_both(sides.source, sides.target)
+    ours, theirs = upright(leaves(sides.source, made)), upright(leaves(sides.target, kept))
     moved = shifted(ours, theirs)
     equal = equal_leaves(ours, theirs)
     for one, other in equal:
@@ -293,6 +293,7 @@ def _plan(source: Mapping[str, Shape], target: Target, sides: Sides, outcome: Ou
         repeats=dict(sides.repeats),
         coverage=coverage(matches, source, target),
     )
-    computed = {key for match in matches if match.how in COMPUTED for key in match.sources}
+    computed = {key for match in matches if match.is_computed for key in (match.target, *match.sources)}
     paths = [[path for key, (path, _) in side.items() if key not in computed] for side in (sides.source, sides.target)]
-    return replace(plan, notes=explain(plan, source, kept_otherwise(*paths), outcome.hints, sides.found))
+    kept = [*kept_otherwise(*paths), *packed(target)]
+    return replace(plan, notes=explain(plan, source, kept, outcome.hints, sides.found))

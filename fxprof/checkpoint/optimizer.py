@@ -15,15 +15,16 @@ import torch
 from torch import Tensor, nn
 
 from fxprof.checkpoint import pieces, positions, targets
+from fxprof.checkpoint.formats.reason import reason
 from fxprof.checkpoint.plan import Match, Plan
-from fxprof.checkpoint.positions import Saved
+from fxprof.checkpoint.positions import Saved, check_numbers
 from fxprof.checkpoint.reading import Checkpoint, content
 from fxprof.checkpoint.result import OptimizerReport
+from fxprof.checkpoint.states import named_for, states
 from fxprof.errors import CheckpointError
 from fxprof.records import Shape
 from fxprof.views.text import listed
 
-NAMES = ("optimizer", "optimizer_state_dict", "optim", "optim_state_dict", "optimizer_state", "opt", "optimizer_states")
 # How torch runs a step, not what it computes: these may differ between versions and machines.
 RUNTIME = {"params", "param_names", "foreach", "fused", "capturable", "differentiable", "maximize", "initial_lr"}
 # The same keys in both, other arithmetic: Adam with this flag is AdamW.
@@ -40,9 +41,16 @@ class Follow:
     _before: tuple[Any, Any] | None = field(default=None, init=False)
 
     def apply(self) -> None:
-        """Put the state in place."""
+        """Put the state in place. Raises CheckpointError for one that the optimizer cannot take, after ``undo``."""
         self._before = (self.optimizer.state, self.optimizer.param_groups)
-        self.optimizer.load_state_dict(self.state_dict)
+        try:
+            self.optimizer.load_state_dict(self.state_dict)
+        except Exception as err:  # whatever a foreign value makes of the optimizer's own code
+            self.undo()
+            name = type(self.optimizer).__name__
+            raise CheckpointError(
+                f"the optimizer's state in the checkpoint cannot be that of {name}, which says: {reason(err)}"
+            ) from err
 
     def undo(self) -> None:
         """Put the state back that was there."""
@@ -53,52 +61,77 @@ class Follow:
 def prepare(optimizer: torch.optim.Optimizer, model: nn.Module, plan: Plan, checkpoint: Checkpoint) -> Follow:
     """Decide whose state goes where. Nothing is changed.
 
+    Of several states in the checkpoint, the one that fits.
+
     Raises:
         CheckpointError: there is no optimizer state, it is another optimizer's, or it cannot be told whose it is.
     """
-    saved = Saved.from_state(find({**_beside(checkpoint), **checkpoint.extras}))
-    _check_kind(saved, optimizer)
+    extras = dict(checkpoint.extras)
+    found = states(extras) or states(_beside(checkpoint))
+    if not found:
+        held = f"it holds {listed(map(str, extras))}" if extras else "it holds nothing but weights"
+        raise CheckpointError(f"optimizer= needs an optimizer's state_dict in the checkpoint, and {held}")
     _check_members(optimizer, model)
+    follows: dict[str, Follow] = {}
+    refusals: dict[str, CheckpointError] = {}
+    for name, state in found.items():
+        try:
+            follows[name] = _prepared(state, optimizer, model, plan, checkpoint)
+        except CheckpointError as err:
+            refusals[name] = err
+    if not follows:
+        raise _none_fits(refusals)
+    return follows[_chosen(follows, optimizer, model, checkpoint)]
+
+
+def _prepared(
+    state: Mapping[str, Any], optimizer: torch.optim.Optimizer, model: nn.Module, plan: Plan, checkpoint: Checkpoint
+) -> Follow:
+    saved = Saved.from_state(state)
+    _check_kind(saved, optimizer)
     owners = positions.owners(saved, optimizer, model, plan, checkpoint)
     return _follow(saved, optimizer, model, plan, owners, {key: spec.shape for key, spec in checkpoint.specs.items()})
 
 
 def _beside(checkpoint: Checkpoint) -> Mapping[str, Any]:
-    """The optimizer's file in a folder that a trainer wrote: transformers' optimizer.pt, accelerate's optimizer.bin."""
-    folder = checkpoint.path
-    if folder is None or not folder.is_dir():
+    """The optimizers' files in the folder that a trainer wrote: transformers' optimizer.pt, accelerate's optimizer.bin.
+
+    accelerate numbers further ones: optimizer_1.bin.
+    """
+    if checkpoint.path is None:
         return {}
-    files = [path for path in (folder / "optimizer.pt", folder / "optimizer.bin") if path.is_file()]
-    return {"optimizer": content(files[0])} if files else {}
+    folder = checkpoint.path if checkpoint.path.is_dir() else checkpoint.path.parent
+    files = [path for path in (folder / "optimizer.pt", folder / "optimizer.bin") if path.is_file()][:1]
+    files += sorted(folder.glob("optimizer_[0-9]*.bin"))
+    return {path.stem: content(path) for path in files}
 
 
-def find(extras: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The optimizer's state_dict among what a checkpoint holds beside its weights."""
-    found = {}
-    for name, value in extras.items():
-        listing = value if isinstance(value, (list, tuple)) else (value,)
-        for index, inner in enumerate(listing):
-            if (state := _state_dict(inner)) is not None:
-                found[f"{name}.{index}" if len(listing) > 1 else name] = state
-    for name in NAMES:
-        if name in found:
-            return found[name]
-    if len(found) == 1:
-        return next(iter(found.values()))
-    if found:
+def _chosen(
+    follows: Mapping[str, Follow], optimizer: torch.optim.Optimizer, model: nn.Module, checkpoint: Checkpoint
+) -> str:
+    """The state that most parameters find theirs in; of equal ones, the one of the right name."""
+    most = max(len(follow.report.restored) for follow in follows.values())
+    best = [name for name, follow in follows.items() if len(follow.report.restored) == most]
+    if len(best) > 1:
+        names = targets.names_of(model)
+        members = [names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
+        best = named_for(best, checkpoint.container.path, members) or best
+    if len(best) > 1:
         raise CheckpointError(
-            f"the checkpoint must hold one optimizer's state, got several: {listed(found)}; "
-            "pass a mapping with the weights and the one that is meant"
+            "one optimizer's state in the checkpoint must fit the optimizer at hand best, but "
+            f"{listed(best)} fit equally well; pass a mapping with the weights and the one that is meant"
         )
-    held = f"it holds {listed(map(str, extras))}" if extras else "it holds nothing but weights"
-    raise CheckpointError(f"optimizer= needs an optimizer's state_dict in the checkpoint, and {held}")
+    return best[0]
 
 
-def _state_dict(value: Any) -> Mapping[str, Any] | None:
-    """An optimizer's state_dict, as torch gives it or flattened; None for anything else."""
-    if not isinstance(value, Mapping):
-        return None
-    return value if "state" in value and "param_groups" in value else positions.unflattened(value)
+def _none_fits(refusals: Mapping[str, CheckpointError]) -> CheckpointError:
+    if len(refusals) == 1:
+        return next(iter(refusals.values()))
+    said = "; ".join(f"{name}: {err}" for name, err in [*refusals.items()][:2])
+    return CheckpointError(
+        f"none of the {len(refusals)} optimizers' states in the checkpoint ({listed(refusals)}) fits the optimizer "
+        f"at hand. {said}"
+    )
 
 
 # -- refusals ----------------------------------------------------------------------------------
@@ -116,8 +149,9 @@ def _check_kind(saved: Saved, optimizer: torch.optim.Optimizer) -> None:
                 f"the state in the checkpoint is of another optimizer than {name}: it has "
                 f"{listed(sorted(theirs - ours))} where {name} has {listed(sorted(ours - theirs))}"
             )
+        check_numbers(group, optimizer.param_groups[0])
         flag = optimizer.param_groups[0].get(IDENTITY)
-        if flag is not None and group.get(IDENTITY, flag) != flag:
+        if flag is not None and group.get(IDENTITY) is (not flag):
             raise CheckpointError(
                 f"the state in the checkpoint is of another optimizer than {name}: its {IDENTITY} is {not flag}"
             )
@@ -197,7 +231,7 @@ def _arrived(
 ) -> dict[str, Any] | None:
     """The state for ``parameter``, moved as its values are moved; None where it has to start fresh."""
     found = [state for state in states if state]
-    if len(found) != len(match.sources) or match.how in pieces.COMPUTED:
+    if len(found) != len(match.sources) or not pieces.is_moved_only(match):
         return None
     if any(set(state) != set(found[0]) for state in found):
         return None

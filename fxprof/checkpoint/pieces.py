@@ -14,15 +14,14 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
-from fxprof.checkpoint import adapt, plan, targets
+from fxprof.checkpoint import adapt, targets
 from fxprof.checkpoint.names import number
 from fxprof.checkpoint.plan import Match
 from fxprof.errors import CheckpointError
 
 _BLOCK = re.compile(r"qkv\[(\d+)/(\d+)\]")
 _ROWS = re.compile(r"qkv\[(\d+):(\d+)\]")
-# Their values are computed, not moved: what belongs to the old values (an optimizer's moments) does not follow.
-COMPUTED = ("first-conv", "head-rows", "pos-embed", *plan.COMPUTED)
+_APART = re.compile(r"weight-norm\[([gv])(?::(\d+))?\]")
 
 
 _FROM_TWO: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -72,6 +71,9 @@ def adapted(match: Match, target: Tensor, sources: Sequence[Tensor], model: nn.M
         return adapt.fuse_qkv(sources)
     if how in _FROM_TWO and len(sources) == 2:
         return _FROM_TWO[how](*sources)
+    if how == "spectral-norm" and len(sources) == 3:
+        weight, u, v = sources
+        return adapt.spectral_norm(weight, u, v, _spectral_axis(match.target, sources, model))
     if len(sources) != 1:
         raise CheckpointError(f"{how!r} takes one tensor of the checkpoint, got {len(sources)}")
     source = sources[0]
@@ -79,6 +81,8 @@ def adapted(match: Match, target: Tensor, sources: Sequence[Tensor], model: nn.M
         return adapt.split_qkv(source, int(block[1]), int(block[2]))
     if rows := _ROWS.fullmatch(how):
         return adapt.qkv_rows(source, number(rows[1]), number(rows[2]))
+    if part := _APART.fullmatch(how):
+        return adapt.weight_norm_part(source, part[1], None if part[2] is None else number(part[2]))
     if how == "head-rows":
         if targets.is_sharded(target):
             raise CheckpointError("head-rows cannot keep the rows of a sharded tensor")
@@ -94,6 +98,11 @@ def adapted(match: Match, target: Tensor, sources: Sequence[Tensor], model: nn.M
     if how not in ("exact", "prefix", "renamed", "transpose"):
         raise CheckpointError(f"how must be exact, prefix, renamed, or an adaptation that a plan can name, got {how!r}")
     return adapt.transpose(source) if how == "transpose" else source
+
+
+def is_moved_only(match: Match) -> bool:
+    """Whether values are moved, not computed: what belongs to them (an optimizer's moments) can follow."""
+    return not match.is_computed and match.how not in ("first-conv", "head-rows", "pos-embed")
 
 
 def _stacked(target: Tensor, sources: Sequence[Tensor]) -> list[Piece]:
@@ -117,6 +126,16 @@ def _rotary(match: Match, shape: tuple[int, ...], model: nn.Module) -> tuple[int
     """Number of heads, and whether the model wants the layout of halves (transformers) or of pairs (Meta)."""
     to_pairs = _is_meta_name(match.target) and not _is_meta_name(match.sources[0])
     return targets.head_count(model, match.target, shape), not to_pairs
+
+
+def _spectral_axis(name: str, sources: Sequence[Tensor], model: nn.Module) -> int:
+    """The axis that u has the size of; of several the one that torch takes: 1 of a transposed convolution, else 0."""
+    sizes = [size == sources[1].numel() for size in sources[0].shape]
+    module = targets.owner(model, name)
+    usual = 1 if isinstance(module, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d) else 0
+    if not any(sizes):
+        raise CheckpointError(f"spectral-norm needs a u of the size of an axis of {tuple(sources[0].shape)}")
+    return usual if usual < len(sizes) and sizes[usual] else sizes.index(True)
 
 
 def _is_meta_name(name: str) -> bool:

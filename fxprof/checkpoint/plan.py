@@ -11,8 +11,8 @@ from fxprof.errors import InputError
 from fxprof.records import Shape
 from fxprof.shown import Shown
 
-# The adaptations that make one tensor of the parts in which it is kept.
-COMPUTED = ("weight-norm", "pruning")
+# The adaptations that make one tensor of the parts in which it is kept, or these parts of it.
+COMPUTED = ("weight-norm", "pruning", "spectral-norm")
 
 # 1: first format.
 FORMAT = 1
@@ -30,7 +30,10 @@ class Match:
     * "qkv[32:48]": the target is these rows of the source, as k and v are smaller than q;
     * "reshape": the same elements in the same order under another shape;
     * "transpose": the 2-D source is transposed;
-    * "weight-norm": v scaled to the norms g; "pruning": weight and mask multiplied;
+    * "weight-norm": v scaled to the norms g; "pruning": weight and mask multiplied; "spectral-norm": the weight
+      divided by its norm along u and v;
+    * "weight-norm[g:0]", "weight-norm[v:0]": the source taken apart, its norms along axis 0 in g (without an axis: the
+      norm of all);
     * "first-conv", "head-rows", "pos-embed", "rope": see ``adapt=``.
 
     ``reason`` says what the choice rests on: name (equal names too), structure, number, vote, graph,
@@ -47,6 +50,11 @@ class Match:
     def sources(self) -> tuple[str, ...]:
         """The checkpoint keys, always as a tuple."""
         return (self.source,) if isinstance(self.source, str) else self.source
+
+    @property
+    def is_computed(self) -> bool:
+        """Whether it turns parts into what they make, or that into parts."""
+        return self.how.partition("[")[0] in COMPUTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +91,7 @@ class Target:
     aliases: Mapping[str, str] = field(default_factory=dict)  # second name of a tied tensor -> its first
     order: tuple[str, ...] = ()
     feeds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    beyond: tuple[str, ...] = ()  # names of the state_dict that are no parameter and no buffer
 
 
 @dataclass(frozen=True)
@@ -127,45 +136,60 @@ class Plan(Shown):
             try:
                 found[name] = read(data.get(name, {}) if name in _LATER else data[name])
             except (KeyError, TypeError, ValueError, AttributeError) as err:
-                raise InputError(
-                    f"a saved plan must hold {name!r} as Plan.to_dict writes it: {type(err).__name__} {err}"
-                ) from err
+                raise InputError(f"a plan must hold {name!r} as Plan.to_dict writes it: {_said(err)}") from err
         return cls(**found)
+
+    def checked(self) -> Plan:
+        """This plan, every entry of the kind that it must be. Raises InputError on one that is not, made by hand."""
+        try:
+            data = self.to_dict()
+        except Exception as err:  # whatever copying a foreign object raises
+            raise InputError(f"a plan must be plain data: {type(err).__name__} {err}") from err
+        return type(self).from_dict(data)
 
 
 # -- reading a saved plan, which may have been edited by hand --------------------------------------
+
+
+def _said(err: Exception) -> str:
+    return f"there is no {err}" if isinstance(err, KeyError) else str(err)
 
 
 def _matches(data: Any) -> tuple[Match, ...]:
     return tuple(map(_match, _of((list, tuple), data)))
 
 
-def _match(data: Mapping[str, Any]) -> Match:
-    source = data["source"]
+def _match(data: Any) -> Match:
+    source = _dict(data)["source"]
     key = source if isinstance(source, str) else _texts(source)
     return Match(_text(data["target"]), key, _text(data["how"]), _of(bool, data["sure"]), _text(data["reason"]))
 
 
-def _container(data: Mapping[str, Any]) -> Container:
-    others = {_text(name): _count(count) for name, count in data["alternatives"].items()}
+def _container(data: Any) -> Container:
+    others = {_text(name): _count(count) for name, count in _dict(_dict(data)["alternatives"]).items()}
     return Container(_texts(data["path"]), others, _texts(data["extras"]), _names(data.get("joined", {})))
 
 
-def _coverage(data: Mapping[str, Any]) -> Coverage:
-    shares = [float(_of((int, float), data[side])) for side in ("model", "checkpoint")]
+def _coverage(data: Any) -> Coverage:
+    shares = [float(_of((int, float), _dict(data)[side])) for side in ("model", "checkpoint")]
     return Coverage(*(_count(data[f"{side}tensors"]) for side in ("", "model_", "checkpoint_")), *shares)
 
 
-def _shapes(data: Mapping[str, Any]) -> dict[str, tuple[Shape, Shape]]:
-    return {_text(name): (_shape(mine), _shape(theirs)) for name, (mine, theirs) in data.items()}
+def _shapes(data: Any) -> dict[str, tuple[Shape, Shape]]:
+    return {_text(name): (_shape(mine), _shape(theirs)) for name, (mine, theirs) in _dict(data).items()}
 
 
-def _candidates(data: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    return {_text(name): _texts(found) for name, found in data.items()}
+def _candidates(data: Any) -> dict[str, tuple[str, ...]]:
+    return {_text(name): _texts(found) for name, found in _dict(data).items()}
 
 
-def _names(data: Mapping[str, Any]) -> dict[str, str]:
-    return {_text(key): _text(value) for key, value in data.items()}
+def _names(data: Any) -> dict[str, str]:
+    return {_text(key): _text(value) for key, value in _dict(data).items()}
+
+
+def _dict(value: Any) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = _of(Mapping, value)
+    return found
 
 
 def _texts(values: Any) -> tuple[str, ...]:
@@ -189,7 +213,7 @@ def _count(value: Any) -> int:
 def _of(kind: Any, value: Any) -> Any:
     """The value, if it is of the kind that ``to_dict`` writes there."""
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise TypeError(f"got {repr(value)[:60]}")
+        raise TypeError(f"got {repr(value)[:60]} in it")
     return value
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from fxprof.checkpoint import targets
 from fxprof.checkpoint.names import split, unwrapped
 from fxprof.checkpoint.plan import Plan
 from fxprof.checkpoint.reading import Checkpoint
-from fxprof.errors import CheckpointError
+from fxprof.errors import CheckpointError, shown
 from fxprof.records import Shape
 
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
@@ -52,6 +53,8 @@ class Saved:
             raise CheckpointError("the optimizer's state in the checkpoint must number its parameters")
         if strays := sorted(map(str, set(saved.state) - set(places))):
             raise CheckpointError(f"the optimizer's state in the checkpoint has {strays[0]!r}, which no group lists")
+        for entry in saved.state.values():
+            _check_values(entry)
         return saved
 
     @property
@@ -63,6 +66,41 @@ class Saved:
         """Whether the state at ``place`` can be of a parameter of this shape."""
         entry = self.state.get(place, {})
         return all(tuple(entry[key].shape) == shape for key in SHAPED if isinstance(entry.get(key), Tensor))
+
+
+def _check_values(entry: Mapping[str, Any]) -> None:
+    """Refuse moments that cannot be any: torch would take them, and fail in its next step."""
+    for key, value in entry.items():
+        no_tensor = key in SHAPED and not isinstance(value, Tensor | Real | None)
+        if no_tensor or (isinstance(value, Tensor) and value.is_meta):
+            raise CheckpointError(
+                f"{key!r} of the optimizer's state in the checkpoint must be a tensor with values, got {_kind(value)}"
+            )
+
+
+def check_numbers(group: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+    """A learning rate and the like must be a number; torch takes anything, and fails in its next step.
+
+    Raises CheckpointError.
+    """
+    for key, value in ours.items():
+        if _is_number(value) and group.get(key) is not None and not _is_number(group[key]):
+            raise CheckpointError(
+                f"{key!r} of the optimizer's state in the checkpoint must be a number, got {_kind(group[key])}"
+            )
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, Tensor):
+        return value.numel() == 1 and not value.is_meta
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _kind(value: object) -> str:
+    """What a value is, for a message."""
+    if isinstance(value, Tensor):
+        return f"a tensor {tuple(value.shape)} on {value.device}"
+    return f"{type(value).__name__} {shown(value)}"
 
 
 def unflattened(data: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -116,10 +154,12 @@ def owners(saved: Saved, optimizer: Optimizer, model: nn.Module, plan: Plan, che
     for keys in orders if len(saved.groups) == 1 and _is_as_registered(optimizer, model) else reversed(orders):
         if len(keys) == len(saved.places) and _all_fit(saved, keys, shapes):
             return {key: place for key, place in zip(keys, saved.places) if key is not None}
+    groups = "1 group" if len(saved.groups) == 1 else f"{len(saved.groups)} groups"
+    members = sum(len(group["params"]) for group in optimizer.param_groups)
     raise CheckpointError(
-        f"the optimizer's state in the checkpoint is for {len(saved.places):,} parameters in {len(saved.groups)} "
-        f"groups, and cannot be told apart: the checkpoint has {len(orders[0]):,} parameters, the optimizer at hand "
-        f"{len([p for group in optimizer.param_groups for p in group['params']]):,}, or their shapes are others"
+        f"the optimizer's state in the checkpoint is for {len(saved.places):,} parameters in {groups}, and cannot be "
+        f"told apart: the checkpoint has {len(orders[0]):,} parameters, the optimizer at hand {members:,}, or their "
+        "shapes are others"
     )
 
 

@@ -94,22 +94,29 @@ class Checkpoint:
         Its checksum is compared first, once, where the format has one. Raises InputError for a
         name that is not in ``specs``, CheckpointError for damaged data.
         """
-        if name not in self._leaves:
-            raise InputError(f"a tensor's name must be one of the checkpoint's {len(self.specs)}, got {name!r}")
-        return self._store.tensor(self._leaves[name])
+        return self._store.tensor(self._leaf(name))
+
+    def _leaf(self, name: object) -> Any:
+        if not isinstance(name, str) or name not in self._leaves:
+            raise InputError(f"a tensor's name must be one of the checkpoint's {len(self.specs)}, got {shown(name)}")
+        return self._leaves[name]
 
     def verify(self, names: Iterable[str] | None = None) -> None:
         """Check these tensors (all by default) against the file's checksums, and the hash in its name.
 
         This reads them whole, once; ``load`` calls it before anything is changed. safetensors and
-        legacy files have no checksum of their own.
+        legacy files have no checksum of their own. Raises InputError for a name that is not in
+        ``specs``, CheckpointError for damaged data.
         """
+        if names is not None and (isinstance(names, str) or not isinstance(names, Iterable)):
+            raise InputError(f"names must be a list of the checkpoint's names, got {shown(names)}")
+        leaves = list(self._leaves.values()) if names is None else [self._leaf(name) for name in names]
         if self.path is not None and self.path.is_file() and name_hash(self.path.name):
             if not self._hash_checked:
                 check_name_hash(self.path)
             self._hash_checked = True
             return  # a hash of the whole file says more than its checksums
-        self._store.verify(self._leaves.values() if names is None else [self._leaves[name] for name in names])
+        self._store.verify(leaves)
 
     def close(self) -> None:
         """Close the file; tensors handed out stay valid."""

@@ -187,6 +187,11 @@ def without_values(model: nn.Module, loaded: Mapping[int, Tensor]) -> list[str]:
 # -- attention ---------------------------------------------------------------------------------
 
 
+def owner(model: nn.Module, name: str) -> nn.Module:
+    """The module that a parameter of this name is in."""
+    return model.get_submodule(name.rpartition(".")[0])
+
+
 def head_count(model: nn.Module, name: str, shape: Shape) -> int:
     """How many heads share the rows of a query or key projection: from its attention module's ``head_dim``.
 

@@ -20,6 +20,7 @@ from fxprof.checkpoint.loading import load
 from fxprof.checkpoint.matching import match
 from fxprof.checkpoint.plan import Match, Plan
 from fxprof.checkpoint.reading import read
+from fxprof.checkpoint.saving import save
 from fxprof.checkpoint_tools import load_pretrained_weights
 from fxprof.errors import CheckpointError, InputError
 from tests.checkpoint import files
@@ -280,6 +281,29 @@ def test_shards_without_their_index(tmp_path: Path) -> None:
     files.write_shards(files.tensors(), tmp_path).unlink()
     with pytest.raises(InputError, match=r"index of its shards.*model-00001-of-00002.safetensors and 1 more only"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".bin"])
+def test_one_handle_for_each_shard(suffix: str, tmp_path: Path) -> None:
+    """Systems that allow a process few handles still load a model of many shards."""
+    resource = pytest.importorskip("resource")
+    source, model = (nn.Sequential(*(nn.Linear(1, 1, bias=False) for _ in range(40))) for _ in range(2))
+    index = {}
+    for name, value in source.state_dict().items():
+        index[name] = f"shard-{name}{suffix}"
+        save({name: value}, tmp_path / index[name])
+    path = tmp_path / f"model{suffix}.index.json"
+    path.write_text(json.dumps({"weight_map": index}))
+    load(model, source.state_dict())  # whatever is imported on the way
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free + 60, limits[1]))
+    try:
+        result = load(model, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert result.complete and len(result.loaded) == 40
 
 
 def test_a_file_that_cannot_be_opened_is_not_damaged(tmp_path: Path) -> None:

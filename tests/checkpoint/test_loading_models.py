@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from torch.nn.utils import parametrizations, prune
 
 import fxprof
 from fxprof.checkpoint.checks import sure
@@ -116,10 +114,70 @@ def test_meta_model_needs_everything() -> None:
     assert model.bn1.num_batches_tracked.item() == 0
 
 
-def test_lazy_models_are_refused() -> None:
-    """Parameters without a shape are named, with what to do."""
+@pytest.mark.parametrize("act", [load, fxprof.match])
+def test_lazy_models_are_refused(act: Any) -> None:
+    """Parameters without a shape are named, with what to do; on either side."""
     with pytest.raises(CheckpointError, match="run the model once"):
-        load(nn.Sequential(nn.LazyLinear(3)), {"0.weight": torch.zeros(3, 4)})
+        act(nn.Sequential(nn.LazyLinear(3)), {"0.weight": torch.zeros(3, 4)})
+    for source in (nn.LazyLinear(3).state_dict(), nn.LazyLinear(3)):
+        with pytest.raises(CheckpointError, match="one has none before the first forward: run the model once on an in"):
+            act(nn.Linear(4, 3), source)
+
+
+def quantized(*names: str) -> nn.Module:
+    """A model with these layers quantized."""
+    layers = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.ao.quantization.quantize_dynamic(
+            layers, dict.fromkeys(names, torch.ao.quantization.default_dynamic_qconfig), inplace=True
+        )
+    return layers
+
+
+@pytest.mark.skipif(not torch.backends.quantized.supported_engines[1:], reason="there is no kernel for it here")
+def test_quantized_layers_keep_their_weights_elsewhere() -> None:
+    """What a state_dict makes up as it is asked for cannot be written to: said, and the rest is loaded."""
+    source = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 3))
+    result = load(quantized("0"), source.state_dict())
+    assert result.loaded == ("1.weight", "1.bias")
+    said = "0.scale, 0.zero_point, 0._packed_params.dtype and 1 more of the model's state are no parameters or buffers"
+    assert result.notes[0].startswith(said)
+    for saved in (source.state_dict(), quantized("0", "1").state_dict()):
+        with pytest.raises(CheckpointError, match="and cannot be loaded: load before the model is quantized"):
+            load(quantized("0", "1"), saved)
+
+
+def test_a_model_without_tensors() -> None:
+    """There is nothing that could be loaded."""
+    with pytest.raises(CheckpointError, match="The model has no parameters or buffers to load into"):
+        load(nn.ReLU(), nn.Linear(2, 2).state_dict())
+
+
+class Stateful(nn.Linear):
+    """A layer with a state of its own beside its tensors."""
+
+    steps = 0
+
+    def get_extra_state(self) -> Any:
+        """A number."""
+        return {"steps": self.steps}
+
+    def set_extra_state(self, state: Any) -> None:
+        """As it was saved."""
+        self.steps = state["steps"]
+
+
+def test_a_state_beside_the_tensors_is_not_lost_silently() -> None:
+    """It is code of the model's that reads it, so it is named, and handed out."""
+    source, model = nn.Sequential(Stateful(2, 2)), nn.Sequential(Stateful(2, 2))
+    source[0].steps = 7  # type: ignore[assignment]
+    result = load(model, {"model": source.state_dict(), "epoch": 3})
+    assert result.notes == (
+        "model.0._extra_state of the checkpoint is not loaded: give result.extras[...] to set_extra_state.",
+    )
+    assert result.extras["model.0._extra_state"] == {"steps": 7}
+    assert not load(nn.Sequential(nn.Linear(2, 2)), source.state_dict()).notes
 
 
 class Unmade(nn.Module):
@@ -158,80 +216,6 @@ def test_wrapped_models() -> None:
         model = made(Net)
         assert load(model, wrap(source).state_dict()).complete
         assert same(model, source)
-
-
-KINDS: dict[str, Any] = {
-    "": lambda layer: layer,
-    "weight norm": torch.nn.utils.weight_norm,
-    "weight norm, new": parametrizations.weight_norm,
-    "spectral norm": torch.nn.utils.spectral_norm,
-    "spectral norm, new": parametrizations.spectral_norm,
-    "pruning": partial(prune.random_unstructured, name="weight", amount=0.5),
-    "parametrization": partial(parametrizations.orthogonal, use_trivialization=True),
-}
-
-
-def in_parts(kind: str, seed: int = 0) -> nn.Module:
-    """Layers whose weights are kept in parts; square ones, so that no shape tells the parts apart."""
-    torch.manual_seed(seed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that the old functions are old
-        layers = [KINDS[kind](nn.Linear(4, 4)) for _ in range(3)]
-    return nn.Sequential(*layers, nn.Linear(4, 2)).eval()
-
-
-@pytest.mark.parametrize("ours", KINDS)
-@pytest.mark.parametrize("theirs", KINDS)
-def test_weights_kept_in_parts(ours: str, theirs: str) -> None:
-    """Parts go to the same parts, whichever functions of torch made them; another kind's are none of these."""
-    source, model = in_parts(ours, seed=1), in_parts(theirs)
-    kinds = [kind.removesuffix(", new") for kind in (ours, theirs)]
-    if kinds[0] == kinds[1]:
-        assert load(model, source.state_dict()).complete
-        assert torch.equal(model(torch.ones(2, 4)), source(torch.ones(2, 4)))
-        return
-    if not theirs and kinds[0] in ("weight norm", "pruning"):  # their formulas are known
-        result = load(model, source.state_dict())
-        assert result.complete and {match.how for match in result.matches} == {"exact", kinds[0].replace(" ", "-")}
-        assert torch.equal(model(torch.ones(2, 4)), source(torch.ones(2, 4)))
-        return
-    plan = fxprof.match(model, source.state_dict())
-    assert not any("weight" in entry.target for entry in plan.matches if not entry.target.startswith("3."))
-    assert "3 tensors, such as 0.weight, are under" in plan.notes[0]
-    assert [kind in plan.notes[0] for kind in kinds] == [True, True]
-    assert "different architectures" not in " ".join(plan.notes)
-
-
-@pytest.mark.parametrize("norm", [torch.nn.utils.weight_norm, parametrizations.weight_norm])
-@pytest.mark.parametrize("axis", [0, 1, None])
-def test_weight_norm_along_any_axis(norm: Any, axis: int | None) -> None:
-    """The norms say along which axis they were taken; the layer may have another name."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        source = nn.Sequential(norm(nn.Conv1d(4, 4, 3), dim=axis), norm(nn.ConvTranspose1d(4, 2, 3), dim=axis))
-    model = nn.ModuleDict({"down": nn.Conv1d(4, 4, 3), "up": nn.ConvTranspose1d(4, 2, 3)})
-    with torch.no_grad():
-        for parameter in source.parameters():
-            parameter.mul_(1.7)
-    assert load(model, source.state_dict()).complete
-    assert torch.equal(model["up"](model["down"](torch.ones(1, 4, 9))), source(torch.ones(1, 4, 9)))
-
-
-def test_parts_that_fit_no_formula_are_left() -> None:
-    """Two tensors that are called like the parts of one, of other shapes, are none; nor is the head of another size."""
-    model = nn.Linear(4, 3)
-    before = snapshot(model)
-    parts = {"weight_g": torch.ones(3, 4), "weight_v": torch.ones(3, 4), "bias": torch.ones(3)}
-    assert [match.target for match in fxprof.match(model, parts).matches] == ["bias"]
-    wide = {"weight_g": torch.ones(5, 1), "weight_v": torch.ones(5, 4), "bias": torch.ones(3)}
-    assert fxprof.match(model, wide).mismatched_keys == {"weight": ((3, 4), (5, 4))}
-    plan = replace(fxprof.match(model, wide), matches=(Match("weight", ("weight_g", "weight_v"), "weight-norm"),))
-    with pytest.raises(CheckpointError, match=r"the model has \(3, 4\), the checkpoint gives \(5, 4\)"):
-        load(model, wide, plan=plan)
-    plan = replace(plan, matches=(Match("weight", ("bias", "weight_v"), "weight-norm"),))
-    with pytest.raises(CheckpointError, match="g must have the sizes of one axis of v"):
-        load(model, wide, plan=plan)
-    assert unchanged(model, before)
 
 
 def test_guesses_are_not_applied() -> None:

@@ -379,6 +379,101 @@ def test_state_is_fused_like_its_parameter() -> None:
     assert torch.equal(state_of(resumed, fused.up.weight)["exp_avg_sq"], state_of(optimizer, model.up)["exp_avg_sq"].T)
 
 
+# -- several in one file -----------------------------------------------------------------------
+
+
+class Gan(nn.Module):
+    """Two networks with an optimizer each; of equal shapes if ``size`` is 4."""
+
+    def __init__(self, size: int = 4) -> None:
+        super().__init__()
+        self.netG = nn.Sequential(*(nn.Linear(4, 4) for _ in range(2 if size == 4 else 1)))
+        self.netD = nn.Sequential(nn.Linear(4, size), nn.Linear(size, 4))
+
+
+def gan(size: int) -> tuple[Gan, dict[str, Any]]:
+    """A GAN, and the states of its optimizers under G and D."""
+    model = made(Gan, seed=1, size=size)
+    both = {"G": Adam(model.netG.parameters(), lr=0.1), "D": Adam(model.netD.parameters(), lr=0.2)}
+    for optimizer in both.values():
+        for rate, parameter in enumerate(optimizer.param_groups[0]["params"]):
+            parameter.grad = torch.full_like(parameter, rate + optimizer.param_groups[0]["lr"])
+        optimizer.step()
+    return model, {name: optimizer.state_dict() for name, optimizer in both.items()}
+
+
+def lightning(weights: Any, states: dict[str, Any]) -> dict[str, Any]:
+    """The states in a list."""
+    return {"state_dict": weights, "optimizer_states": list(states.values()), "lr_schedulers": []}
+
+
+SEVERAL: dict[str, Callable[[Any, dict[str, Any]], dict[str, Any]]] = {
+    "a list": lightning,
+    "names": lambda weights, states: {"model": weights, **{f"optimizer_{name}": states[name] for name in states}},
+    "camel case": lambda weights, states: {"model": weights, **{f"optim{name}": states[name] for name in states}},
+    "one without a name": lambda weights, states: {
+        "model": weights, "optimizer": states["G"], "optimizer_D": states["D"]
+    },
+    "a dict": lambda weights, states: {"model": weights, "optimizers": states},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", SEVERAL)
+@pytest.mark.parametrize("size", [4, 6])
+@pytest.mark.parametrize("which", ["G", "D"])
+def test_the_state_of_the_optimizer_at_hand(layout: str, size: int, which: str) -> None:
+    """Of several states the one whose parameters fit is taken; where both fit, the one that is named after them."""
+    model, states = gan(size)
+    source = SEVERAL[layout](model.state_dict(), states)
+    again = made(Gan, size=size)
+    resumed = Adam(again.get_submodule(f"net{which}").parameters())
+    if layout == "a list" and size == 4:
+        with pytest.raises(CheckpointError, match=r"optimizer_states.0, optimizer_states.1 fit equally well; pass"):
+            load(again, source, optimizer=resumed)
+        return
+    result = load(again, source, optimizer=resumed)
+    assert result.optimizer is not None
+    assert not result.optimizer.fresh
+    assert resumed.param_groups[0]["lr"] == states[which]["param_groups"][0]["lr"]
+    for place, parameter in enumerate(resumed.param_groups[0]["params"]):
+        assert torch.equal(state_of(resumed, parameter)["exp_avg"], states[which]["state"][place]["exp_avg"])
+
+
+def test_each_state_beside_its_own_weights() -> None:
+    """The state comes from where the weights do."""
+    model, states = gan(4)
+    parts = {"G": model.netG, "D": model.netD}
+    source = {name: {"model": part.state_dict(), "optim": states[name]} for name, part in parts.items()}
+    again: Any = made(Gan).netD
+    resumed = Adam(again.parameters())
+    load(again, source, optimizer=resumed, container="D.model")
+    assert resumed.param_groups[0]["lr"] == 0.2
+
+
+def test_none_of_several_fits() -> None:
+    """What there is, and why it is another optimizer's."""
+    model, states = gan(6)
+    again = made(Gan, size=6)
+    with pytest.raises(
+        CheckpointError, match=r"none of the 2 optimizers' states in the checkpoint \(optimizer_states"
+    ) as e:
+        load(again, lightning(model.state_dict(), states), optimizer=SGD(again.netD.parameters()))
+    assert "optimizer_states.0: the state in the checkpoint is of another optimizer than SGD" in str(e.value)
+
+
+def test_several_files_of_a_folder(tmp_path: Path) -> None:
+    """accelerate writes a further optimizer's state to a further file."""
+    model, states = gan(6)
+    files.write_safetensors(model.state_dict(), tmp_path, "model.safetensors")
+    torch.save(states["G"], tmp_path / "optimizer.bin")
+    torch.save(states["D"], tmp_path / "optimizer_1.bin")
+    for path in (tmp_path, tmp_path / "model.safetensors"):
+        again = made(Gan, size=6)
+        resumed = Adam(again.netD.parameters())
+        load(again, path, optimizer=resumed)
+        assert resumed.param_groups[0]["lr"] == 0.2
+
+
 # -- refusals ----------------------------------------------------------------------------------
 
 
@@ -386,8 +481,8 @@ def test_state_is_fused_like_its_parameter() -> None:
     ("build", "message"),
     [
         (lambda model, good: {}, "needs an optimizer's state_dict in the checkpoint"),
-        (lambda model, good: {"a": good, "b": good}, "one optimizer's state, got several: a, b; pass a mapping"),
-        (lambda model, good: {"states": [good, good]}, "one optimizer's state, got several: states.0, states.1;"),
+        (lambda model, good: {"a": good, "b": good}, "but a, b fit equally well; pass a mapping"),
+        (lambda model, good: {"states": [good, good]}, "but states.0, states.1 fit equally well;"),
         (lambda model, good: {"optimizer": trained(OPTIMIZERS["sgd"])[1].state_dict()}, "another optimizer than Adam"),
         (lambda model, good: {"optimizer": {**good, "state": 3}}, "must be what torch"),
         (lambda model, good: {"optimizer": {"state": {}, "param_groups": []}}, "must be what torch"),
@@ -422,6 +517,42 @@ def test_wrong_optimizer_state(build: Callable[[Any, Any], dict[str, Any]], mess
     assert "\n" not in str(info.value)
     assert unchanged(model, before)
     assert not mine.state
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "value", "message"),
+    [
+        (
+            "adam",
+            "exp_avg",
+            "text",
+            "'exp_avg' of the optimizer's state in the checkpoint must be a tensor with values",
+        ),
+        ("adam", "exp_avg_sq", torch.ones(8, 3, 3, 3, device="meta"), r"got a tensor \(8, 3, 3, 3\) on meta"),
+        ("adam", "step", "text", "cannot be that of Adam, which says: ValueError: could not convert string to float"),
+        ("sgd", "momentum_buffer", {"a": 1}, "must be a tensor with values, got dict {'a': 1}"),
+        ("sgd", "lr", "fast", "'lr' of the optimizer's state in the checkpoint must be a number, got str 'fast'"),
+        ("adam", "decoupled_weight_decay", torch.ones(2, 2).to_sparse(), ""),
+    ],
+)
+def test_damaged_values(kind: str, key: str, value: Any, message: str) -> None:
+    """A value of another kind ends in a sentence when it is loaded, and not in torch's code at the next step."""
+    source, optimizer = trained(OPTIMIZERS[kind])
+    state = copy.deepcopy(optimizer.state_dict())
+    place = state["state"][0] if key in state["state"][0] else state["param_groups"][0]
+    place[key] = value
+    model = made(Net)
+    mine = OPTIMIZERS[kind](model.parameters())
+    before = snapshot(model)
+    groups = copy.deepcopy(mine.state_dict()["param_groups"])
+    if not message:
+        load(model, {"model": source.state_dict(), "optimizer": state}, optimizer=mine)
+        return
+    with pytest.raises(CheckpointError, match=message):
+        load(model, {"model": source.state_dict(), "optimizer": state}, optimizer=mine)
+    assert unchanged(model, before)
+    assert not mine.state
+    assert mine.state_dict()["param_groups"] == groups
 
 
 def test_an_optimizer_of_another_model() -> None:

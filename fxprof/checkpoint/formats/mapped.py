@@ -29,7 +29,7 @@ class MappedFile:
 
     torch and the safetensors library map a file so that the kernel sets the whole of it aside, and
     refuse one larger than the memory. Nothing is set aside here: only a page that is written to
-    costs memory.
+    costs memory. A mapping has a handle of its own, and the file's is given back: one for each of hundreds of shards.
     """
 
     def __init__(self, path: Path) -> None:
@@ -41,10 +41,13 @@ class MappedFile:
         self._closer = weakref.finalize(self, os.close, self._fd)
         self.size = os.fstat(self._fd).st_size
         self._map: mmap.mmap | None = None
+        self._is_open = True
 
     def peek(self, offset: int, length: int) -> bytes:
         """Read a few bytes; fewer come back at the end of the file."""
         self._check_open()
+        if self._map is not None:
+            return self._map[offset : offset + length]
         try:
             if hasattr(os, "pread"):
                 return os.pread(self._fd, length, offset)
@@ -84,17 +87,19 @@ class MappedFile:
     def close(self) -> None:
         """Close the file; storages keep their mapping alive."""
         self._map = None
+        self._is_open = False
         self._closer()
 
     def _check_open(self) -> None:
         # The number of a closed file may be another file's by now.
-        if not self._closer.alive:
+        if not self._is_open:
             raise InputError(f"{self.path} was closed; read it again")
 
     def _mapping(self) -> mmap.mmap:
         self._check_open()
         if self._map is None:
             self._map = self._mapped()
+            self._closer()
         return self._map
 
     def _mapped(self) -> mmap.mmap:

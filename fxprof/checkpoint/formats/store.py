@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 import torch
+from torch.nn.parameter import is_lazy
 
 from fxprof.errors import CheckpointError, InputError
 from fxprof.records import TensorSpec
@@ -98,6 +99,11 @@ def spec_of(tensor: torch.Tensor) -> TensorSpec:
     """Shape and dtype of a tensor, whatever attributes it carries."""
     if TENSOR.is_nested.__get__(tensor):
         raise CheckpointError("every tensor of the checkpoint must have one shape, but one is nested: save its parts")
+    if is_lazy(tensor):
+        raise CheckpointError(
+            "every tensor of the checkpoint must have a shape, but one has none before the first forward: "
+            "run the model once on an input, then save it"
+        )
     shape: tuple[int, ...] = tuple(TENSOR.shape.__get__(tensor))
     return make_spec(shape, str(TENSOR.dtype.__get__(tensor)))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 
@@ -71,8 +71,10 @@ def folded(shape: Shape) -> Shape:
     return shape if len(shape) < 3 else (shape[0], prod(shape[1:]))
 
 
-def leaves(named: Mapping[str, tuple[Path, Shape]], made: Iterable[Whole] = ()) -> list[Leaf]:
-    """Group keys into leaf modules; each key comes with its normalized path. ``made`` is computed from other keys."""
+def leaves(named: Mapping[str, tuple[Path, Shape]], made: Sequence[Whole] = ()) -> list[Leaf]:
+    """Group keys into leaf modules; each key comes with its normalized path. ``made`` stand for their keys."""
+    parts = {key for whole in made for key in whole.keys}
+    named = {key: entry for key, entry in named.items() if key not in parts}
     siblings: dict[Path, set[str]] = defaultdict(set)
     for path, _ in named.values():
         siblings[path[:-1]].add(path[-1])

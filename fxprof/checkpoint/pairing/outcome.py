@@ -38,7 +38,7 @@ class Outcome:
         """Match the tensors of two leaf modules."""
         for one, other in tensor_pairs(pair.source, pair.target):
             base = self._base(one, other, pair)
-            if one.how:
+            if one.how or other.how:
                 self._compute(one, other, pair)
             elif len(one.keys) == 1 and len(other.keys) == 1:
                 self._add_one(one, other, pair, base)
@@ -79,15 +79,20 @@ class Outcome:
             self.mismatch(name, key, theirs, mine)
 
     def _compute(self, one: Tensor, other: Tensor, pair: LeafPair) -> None:
-        """A tensor that the checkpoint keeps in parts, onto the same; nothing else is made of it."""
-        name = other.keys[0]
-        if len(other.keys) > 1 or one.flipped != other.flipped:
+        """A tensor that one side keeps in parts, onto the same; nothing else is made of it."""
+        name = other.keys[-1]
+        if (one.how and other.how) or len(one.shapes) > 1 or len(other.shapes) > 1 or one.flipped != other.flipped:
             self.ambiguous.update(dict.fromkeys(other.keys, one.keys))
-        elif one.shapes == other.shapes:
-            self._put(Match(name, one.keys, one.how, pair.sure, pair.reason), one, pair)
-        else:
+        elif one.shapes != other.shapes:
             self.mismatched[name] = (other.shapes[0], one.shapes[0])
             self.mismatched_sources[name] = one.keys[0]
+        elif one.how:
+            self._put(Match(name, one.keys, one.how, pair.sure, pair.reason), one, pair)
+        else:
+            how, colon, axis = other.how.partition(":")
+            for part, role in zip(other.keys, ("g", "v")):
+                made = f"{how}[{role}{colon}{axis}]"
+                self._put(Match(part, one.keys[0], made, pair.sure, pair.reason), one, pair)
 
     def _split(self, one: Tensor, other: Tensor, pair: LeafPair) -> None:
         """One fused tensor onto separate q, k and v: by blocks of rows, equal ones or those of grouped queries."""

@@ -3,14 +3,16 @@
 Weight norm keeps a weight as ``weight_g`` and ``weight_v``, or as ``parametrizations.weight.original0`` and
 ``original1`` since torch 2; spectral norm keeps ``weight_orig``, ``weight_u`` and ``weight_v``. A part is matched with
 the same part of the same kind only, under either name: another kind's may have its name or its shape. What a model
-has whole is computed from its parts where the formula needs no more than them.
+has whole is computed from its parts where the formula needs no more than them; what it has under weight norm is
+taken apart again. Other kinds are not: a plain weight says nothing of a mask, nor of what spectral norm divides by.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from math import prod
 from typing import NamedTuple
 
 from fxprof.checkpoint.names import Path
@@ -27,12 +29,12 @@ _KINDS = {
 _SAME = {"original0": "g", "original1": "v", "original": "orig", "0._u": "u", "0._v": "v"}
 
 
-# The two parts that make the whole, which has the shape of the second; spectral norm also needs the kind of layer.
-_MAKING = {"weight norm": ("g", "v"), "pruning": ("orig", "mask")}
+# The parts that make the whole.
+_MAKING = {"weight norm": ("g", "v"), "pruning": ("orig", "mask"), "spectral norm": ("orig", "u", "v")}
 
 
 class Whole(NamedTuple):
-    """A tensor that its parts make: under which path, how, from which keys, of which shape."""
+    """A tensor that its parts make, or that makes them: under which path, how, which keys they have, its shape."""
 
     path: Path
     how: str
@@ -92,7 +94,35 @@ def _kind(roles: set[str], is_new: bool) -> str:
     return f"parametrization ({', '.join(sorted(roles))})" if is_new else ""
 
 
-def wholes(ours: Mapping[str, tuple[Path, Shape]], theirs: Iterable[Path]) -> list[Whole]:
+Named = Mapping[str, tuple[Path, Shape]]
+
+
+def wholes_of_both(ours: Named, theirs: Named) -> tuple[list[Whole], list[Whole]]:
+    """The tensors in parts, of the checkpoint and of the model, that are taken as whole, as the other side has them."""
+    made = wholes(ours, (path for path, _ in theirs.values()))
+    kept = taken_apart((path for path, _ in ours.values()), theirs)
+    # What both keep in parts is of two kinds, neither of which is made of the other.
+    both = {whole.path for whole in made} & {whole.path for whole in kept}
+    return [whole for whole in made if whole.path not in both], [whole for whole in kept if whole.path not in both]
+
+
+def taken_apart(ours: Iterable[Path], theirs: Named) -> list[Whole]:
+    """What the model keeps in parts that can be computed, and the checkpoint does not; ``how`` has the axis of g.
+
+    >>> theirs = {"fc.weight_g": (("fc", "weight_g"), (4, 1)), "fc.weight_v": (("fc", "weight_v"), (4, 3))}
+    >>> [(whole.how, whole.keys) for whole in taken_apart([("fc", "weight")], theirs)]
+    [('weight-norm:0', ('fc.weight_g', 'fc.weight_v'))]
+    """
+    found = [whole for whole in wholes(theirs, ours) if whole.how == "weight-norm"]
+    return [whole._replace(how=f"{whole.how}{_axis(theirs[whole.keys[0]][1])}") for whole in found]
+
+
+def _axis(part: Shape) -> str:
+    """The axis along which norms were taken, behind a colon; nothing for one norm of all."""
+    return f":{max(range(len(part)), key=part.__getitem__)}" if part else ""
+
+
+def wholes(ours: Named, theirs: Iterable[Path]) -> list[Whole]:
     """What the checkpoint keeps in parts and the model does not.
 
     >>> ours = {"fc.weight_g": (("fc", "weight_g"), (4, 1)), "fc.weight_v": (("fc", "weight_v"), (4, 3))}
@@ -105,15 +135,28 @@ def wholes(ours: Mapping[str, tuple[Path, Shape]], theirs: Iterable[Path]) -> li
     roles: dict[tuple[Path, str], dict[str, str]] = defaultdict(dict)
     for path, part in parts_of(held).items():
         whole = (*part.owner, part.tensor)
-        if part.kind in _MAKING and whole not in held and (whole in theirs or part.kind not in kinds):
+        # Without its namesake on the other side, what is called like a part must at least be a weight's.
+        elsewhere = part.kind not in kinds and "weight" in part.tensor
+        if part.kind in _MAKING and whole not in held and (whole in theirs or elsewhere):
             roles[whole, part.kind][part.role] = held[path]
     found = []
     for (path, kind), named in roles.items():
         keys = tuple(named[role] for role in _MAKING[kind])
-        first, shape = (ours[key][1] for key in keys)
-        if _is_axis(first, shape) if kind == "weight norm" else first == shape:
+        shape = _whole_shape(kind, [ours[key][1] for key in keys])
+        if shape is not None:
             found.append(Whole(path, kind.replace(" ", "-"), keys, shape))
     return found
+
+
+def _whole_shape(kind: str, shapes: Sequence[Shape]) -> Shape | None:
+    """The shape that the parts make; None where they do not fit together."""
+    first, second = shapes[:2]
+    if kind == "weight norm":
+        return second if _is_axis(first, second) else None
+    if kind == "pruning":
+        return first if first == second else None
+    rows, columns = (shape[0] if len(shape) == 1 else 0 for shape in shapes[1:])
+    return first if rows and rows in first and rows * columns == prod(first) else None
 
 
 def _is_axis(part: Shape, whole: Shape) -> bool:

@@ -12,6 +12,7 @@ from fxprof.checkpoint.pairing.outcome import adaptation
 from fxprof.checkpoint.pairing.prefixes import Normalized
 from fxprof.checkpoint.plan import Coverage, Match, Plan, Target
 from fxprof.records import Shape
+from fxprof.views.text import listed
 
 _HALF = 0.5
 _FEW = 4
@@ -20,6 +21,7 @@ _COMPUTED = (TRACKED, "relative_position_index", "relative_coords_table", "posit
 _QUANTIZED = re.compile(
     r"(qweight|qzeros|scales|g_idx|weight_scale(_inv)?|scale_weight|zero_point|quant_state(\.\w+)?|absmax|quant_map|SCB)$"
 )
+_OWN = "_extra_state"  # what torch's get_extra_state is saved under
 _ADAPTER = re.compile(r"(lora_[AB]|lora_(up|down)|lora_embedding|adapter|ia3|hada_)")
 
 
@@ -67,6 +69,26 @@ def explain(
     return tuple(dict.fromkeys(sentences))
 
 
+def packed(target: Target) -> list[str]:
+    """A sentence about what a model keeps in its state and in no tensor that could be written to."""
+    names = [name for name in target.beyond if not name.endswith(_OWN)]
+    if not names:
+        return []
+    which = "is no parameter or buffer" if len(names) == 1 else "are no parameters or buffers"
+    return [
+        f"{listed(names, 3)} of the model's state {which} and cannot be loaded: "
+        "load before the model is quantized, or with its own load_state_dict."
+    ]
+
+
+def own_states(extras: Iterable[str], target: Target) -> list[str]:
+    """A sentence about states of modules' own making, which only they can read."""
+    found = [name for name in extras if name.endswith(_OWN)]
+    if not found or not any(name.endswith(_OWN) for name in target.beyond):
+        return []
+    return [f"{listed(found, 3)} of the checkpoint is not loaded: give result.extras[...] to set_extra_state."]
+
+
 def _family(plan: Plan, source: Mapping[str, Shape], kept: Sequence[str]) -> list[str]:
     """Another model, another kind of file."""
     said = [*kept]
@@ -82,6 +104,8 @@ def _family(plan: Plan, source: Mapping[str, Shape], kept: Sequence[str]) -> lis
             f"The checkpoint holds adapters (LoRA or the like), no whole model: {adapters:,} of {count:,} tensors."
         )
     cover = plan.coverage
+    if not cover.model_tensors and not said:
+        said.append("The model has no parameters or buffers to load into.")
     if cover.model < _HALF and cover.checkpoint < _HALF and not plan.excluded:
         why = "" if said else f": {_width(plan) or _unlike(plan)}"
         shares = f"{cover.model:.0%} of the model's parameters and {cover.checkpoint:.0%} of the checkpoint's"
