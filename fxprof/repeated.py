@@ -60,7 +60,7 @@ def question(
             torch.backends.mha.get_fastpath_enabled(), code, state_of(model, code, HYPERPARAMETERS),
             *REGISTERED.values(), *SHAPES.values(),
         )  # fmt: skip
-    except (NoStateError, TypeError):  # what has no hash cannot be compared either
+    except (NoStateError, TypeError, RecursionError):  # what has no hash, or no end, cannot be compared either
         return None
 
 

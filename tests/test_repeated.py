@@ -475,7 +475,12 @@ def test_torchs_chance_is_not_kept() -> None:
     assert not repeated._reports
 
 
+ENDLESS: list[Any] = []
+ENDLESS.append(ENDLESS)
+
 KEPT: dict[str, Any] = {
+    "a list of itself": ENDLESS,
+    "a long list": [1] * 5000,
     "a function of the user's": helper,
     "a method": CONFIG.__init__,  # type: ignore[misc]
     "an object": CONFIG,

@@ -19,6 +19,8 @@ from fxprof.tracing.harmless import is_plain_enum, is_torch_value
 from fxprof.tracing.inventory import Inventory
 
 _LARGEST = 1 << 16  # elements of a tensor of control data; to read larger ones takes as long as an analysis
+_LONGEST = 1 << 10  # elements of a list or a dict
+_NESTED = frozenset([tuple, list, dict])
 _SCALARS = frozenset([bool, int, float, complex, str, type(None), torch.dtype, torch.device, torch.Size])
 _INTEGER = frozenset([int])
 _KEPT = frozenset([FunctionType, BuiltinFunctionType, partial])
@@ -75,6 +77,8 @@ def told(value: Any) -> Hashable:
     kind = type(value)
     if kind in _SCALARS:
         return kind, value
+    if kind in _NESTED and len(value) > _LONGEST:
+        raise NoStateError
     if kind is tuple or kind is list:
         return kind, tuple([told(item) for item in value])
     if kind is dict:
