@@ -221,7 +221,8 @@ def _failed(tracer: Tracer, err: Exception) -> TraceError:
     advice = ""
     if "NestedTensor" in said or "NestedInt" in said or _passes(err, torch.nested.__path__[0] + "/"):
         advice = "; nested tensors cannot be traced, because their rows have shapes of their own: pad them"
-    if any(_passes(err, torch.__path__[0] + part) for part in _TRACERS):
+    exported = isinstance(tracer._model, fx.GraphModule)  # which checks its inputs in code of torch.export's
+    if not exported and any(_passes(err, torch.__path__[0] + part) for part in _TRACERS):
         advice = "; what forward traces by itself cannot be traced again: do that before forward"
     if (function := tracer.functions.failed) is not None:
         advice = (

@@ -111,6 +111,16 @@ def lambda_free_double(x: Tensor) -> Tensor:
     return x * 2
 
 
+def test_a_size_that_an_exported_program_was_not_made_for_is_named() -> None:
+    """It checks its inputs; nothing in it traces anything."""
+    batch = torch.export.Dim("batch", min=2, max=64)
+    program = torch.export.export(nn.Linear(4, 4), (torch.ones(8, 4),), dynamic_shapes=({0: batch},))
+    assert fxprof.analyze(program, (16, 4)).macs == 16 * 4 * 4
+
+    with pytest.raises(fxprof.TraceError, match=r"to be <= 64, but got 100, given 100x4$"):
+        fxprof.analyze(program, (100, 4))
+
+
 def test_graph_modules_and_exported_programs_are_models_too() -> None:
     """symbolic_trace, torch.export and fxprof's own graph count the same."""
     plain = nn.Sequential(nn.Linear(10, 10), nn.ReLU(), nn.Linear(10, 5)).eval()
