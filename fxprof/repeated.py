@@ -21,7 +21,7 @@ from fxprof.tracing.closed import closed
 from fxprof.tracing.inventory import Inventory
 from fxprof.tracing.states import NoStateError, state_of, tensor_state, told
 
-_LIMIT = 1 << 14  # ops in all reports that are kept
+_LIMIT = 1 << 13  # ops in all reports that are kept
 _GLOBAL_HOOKS = (
     _all._global_forward_hooks, _all._global_forward_pre_hooks,
     _all._global_backward_hooks, _all._global_backward_pre_hooks,
