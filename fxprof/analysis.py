@@ -86,7 +86,7 @@ def _report(
     training: bool, bounds: Mapping[str, Any] | None,
 ) -> Report:  # fmt: skip
     """The report of a question asked before, or a new one."""
-    asked = repeated.question(model, inputs, kwargs, training) if rules is bounds is None else None
+    asked = repeated.question(model, inputs, kwargs, training) if rules is None and bounds is None else None
     known = None if asked is None else repeated.recall(asked)
     if known is not None:
         return known
