@@ -62,14 +62,14 @@ def tensor_state(tensor: Tensor) -> tuple[Any, ...]:
 
 
 def _contents(tensor: Tensor) -> Hashable:
-    if tensor.is_quantized or tensor.is_complex() or tensor.numel() > _LARGEST:
-        raise NoStateError
     if tensor.is_meta:
         return None
-    data = tensor.detach().cpu()
-    if data.numel() == 1:
-        return repr(data.item())
-    return blake2b(data.contiguous().view(-1).view(torch.uint8).numpy().tobytes()).digest()
+    if tensor.is_quantized or tensor.is_complex() or tensor.numel() > _LARGEST:
+        raise NoStateError
+    if tensor.numel() == 1:
+        return repr(tensor.item())
+    data = tensor.detach().cpu().contiguous()
+    return blake2b(data.view(-1).view(torch.uint8).numpy().tobytes()).digest()
 
 
 def told(value: Any) -> Hashable:
@@ -95,14 +95,12 @@ def _own(module: nn.Module, code: Closed, also: Collection[str], names: dict[int
     read, own = _reader(tuple(held))
     values = read(held)
     types = tuple(map(type, values))
-    if not _SCALARS.issuperset(types):
-        values = tuple(
-            [
-                value if kind in _SCALARS or (kind is tuple and _INTEGER.issuperset(map(type, value)))
-                else _told(module, name, value, code, also)
-                for name, value, kind in zip(own, values, types)
-            ]
-        )  # fmt: skip
+    others = [place for place, kind in enumerate(types) if kind not in _SCALARS and not _is_sizes(values[place])]
+    if others:
+        told_of = list(values)
+        for place in others:
+            told_of[place] = _told(module, own[place], values[place], code, also)
+        values = tuple(told_of)
     parameters, buffers, children = _parts(held)
     found: list[Any] = [type(module), own, values, types, *children]
     for table in (parameters, buffers):
@@ -113,6 +111,10 @@ def _own(module: nn.Module, code: Closed, also: Collection[str], names: dict[int
                 found.append(names[id(tensor)])
                 found += tensor_state(tensor)
     return tuple(found)
+
+
+def _is_sizes(value: Any) -> bool:
+    return type(value) is tuple and _INTEGER.issuperset(map(type, value))
 
 
 def _told(module: nn.Module, name: str, value: Any, code: Closed, also: Collection[str]) -> Any:
