@@ -31,8 +31,8 @@ def run(model: str, *, cold: bool) -> pstats.Stats:
         if cold:
             repeats._seen.clear()
             costs._CALLS.clear()
-        profile.enable()
         repeated.forget()
+        profile.enable()
         fxprof.analyze(built.model, *built.inputs, kwargs=built.kwargs)
         profile.disable()
     return pstats.Stats(profile)

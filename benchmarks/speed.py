@@ -1,7 +1,9 @@
 """What a first analysis costs, beside the model's own forward and beside other ways to count.
 
 Every model runs in processes of its own: a toy model first, so that imports are paid, then each way once,
-cold, on one thread; the least CPU time over the processes counts. The forward and PyTorch's own ways run on
+cold, on one thread; the least CPU time over the processes counts. A later analysis is given the report of the first
+where that is known to be the same: the slowest of five counts ("again"), and beside it what one takes that has to trace
+the model once more, the first's report forgotten ("traced"). The forward and PyTorch's own ways run on
 meta tensors, the other tools (where installed) on the CPU, as they need it.
 """
 
@@ -28,11 +30,12 @@ LANGUAGE = ("hf:llama?hidden_size=1024&intermediate_size=2816&num_hidden_layers=
 # The most that a first analysis, and one with the same shapes again, may cost in units of another way: medians.
 FIRST = {"forward": 0.35, "flop_counter": 0.25, "fvcore": 0.05}
 AGAIN = {"forward": 0.2}
+_OURS = ("fxprof", "again", "traced")
 
 
 @dataclass(frozen=True)
 class Speed:
-    """One model: CPU seconds by way of counting; ``fxprof`` is the first analysis, ``again`` a later one."""
+    """One model: CPU seconds by way of counting; ``fxprof`` is the first analysis, the others of _OURS later ones."""
 
     model: str
     seconds: dict[str, float]
@@ -65,7 +68,7 @@ def _measured(model: str, processes: int, ways: Sequence[str]) -> Speed:
 
 def medians(measured: Sequence[Speed], of: str = "fxprof") -> dict[str, float]:
     """For each way the median over the models that have it."""
-    ways = dict.fromkeys(way for speed in measured for way in speed.seconds if way not in ("fxprof", "again"))
+    ways = dict.fromkeys(way for speed in measured for way in speed.seconds if way not in _OURS)
     found = {way: [r for speed in measured if (r := speed.ratio(way, of)) is not None] for way in ways}
     return {way: statistics.median(ratios) for way, ratios in found.items() if ratios}
 
@@ -78,8 +81,10 @@ def lines(measured: Sequence[Speed]) -> tuple[list[str], bool]:
         "forward ms",
         "first ms",
         "again ms",
+        "traced ms",
         "first/forward",
         "again/forward",
+        "traced/forward",
         *(f"first/{w}" for w in ways),
     ]
     rows = [header]
@@ -87,15 +92,15 @@ def lines(measured: Sequence[Speed]) -> tuple[list[str], bool]:
         if "fxprof" not in speed.seconds:
             rows.append([speed.model, *["-"] * (len(header) - 1)])
             continue
-        numbers = [f"{1e3 * speed.seconds[way]:.1f}" for way in ("forward", "fxprof", "again")]
-        ratios = [speed.ratio("forward"), speed.ratio("forward", "again"), *map(speed.ratio, ways)]
+        numbers = [f"{1e3 * speed.seconds[way]:.1f}" for way in ("forward", *_OURS)]
+        ratios = [*(speed.ratio("forward", of) for of in _OURS), *map(speed.ratio, ways)]
         rows.append([speed.model, *numbers, *("-" if r is None else f"{r:.3f}" for r in ratios)])
     printed = _columns(rows)
     reasons = dict.fromkeys(f"{way}: {why}" for speed in measured for way, why in speed.missing.items())
     printed += [f"missing {reason}" for reason in reasons]
     vision = [speed for speed in measured if speed.model in VISION] or list(measured)
     good = True
-    for of, limits, name in (("fxprof", FIRST, "first"), ("again", AGAIN, "again")):
+    for of, limits, name in (("fxprof", FIRST, "first"), ("again", AGAIN, "again"), ("traced", {}, "traced")):
         found = medians(vision, of)
         for way, ratio in found.items():
             limit = limits.get(way)

@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import fxprof
 from benchmarks import peers
 from benchmarks.zoos import tensors
-from fxprof import zoo
+from fxprof import repeated, zoo
 from fxprof.report import TensorSpec
 
 _AGAIN = 5  # repeats of what is measured warm
@@ -29,6 +29,11 @@ Made = tuple[nn.Module, tuple[Any, ...], Mapping[str, Any]]  # a model, its inpu
 def _fxprof(made: Made) -> None:
     model, inputs, kwargs = made
     fxprof.analyze(model, *inputs, kwargs=kwargs)
+
+
+def _traced(made: Made) -> None:
+    repeated.forget()
+    _fxprof(made)
 
 
 def _forward(made: Made) -> None:
@@ -115,8 +120,9 @@ def measured(spec: str, wanted: list[str]) -> dict[str, Any]:
     _forward(_toy("meta"))
     seconds["fxprof"] = _taken(_fxprof, made)
     _forward(made)
-    pairs = [(_timed(_forward, made), _timed(_fxprof, made)) for _ in range(_AGAIN)]
-    seconds["forward"], seconds["again"] = map(min, zip(*pairs))
+    rounds = [[_timed(way, made) for way in (_forward, _fxprof, _traced)] for _ in range(_AGAIN)]
+    seconds["forward"], _, seconds["traced"] = map(min, zip(*rounds))
+    seconds["again"] = max(again for _, again, _ in rounds)  # each of them has to be fast
     for ways, device in ((ON_META, "meta"), (ON_CPU, "cpu")):
         for name, way in ways.items():
             if not wanted or name in wanted:

@@ -12,20 +12,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.modules import module as _all
 
 from fxprof.observed import HYPERPARAMETERS
 from fxprof.report import Report, TensorSpec
 from fxprof.rules.registry import REGISTERED, SHAPES
+from fxprof.tracing.alike import GLOBAL_HOOKS
 from fxprof.tracing.closed import closed
 from fxprof.tracing.inventory import Inventory
 from fxprof.tracing.states import NoStateError, state_of, tensor_state, told
 
 _LIMIT = 1 << 13  # ops in all reports that are kept
-_GLOBAL_HOOKS = (
-    _all._global_forward_hooks, _all._global_forward_pre_hooks,
-    _all._global_backward_hooks, _all._global_backward_pre_hooks,
-)  # fmt: skip
 
 
 class Question:
@@ -85,7 +81,7 @@ def forget() -> None:
 def _is_changed_from_outside() -> bool:
     """Whether something around the model may change what its calls do."""
     return bool(
-        any(_GLOBAL_HOOKS) or torch._C._get_tracing_state() is not None or torch._C._is_any_autocast_enabled()
+        any(GLOBAL_HOOKS) or torch._C._get_tracing_state() is not None or torch._C._is_any_autocast_enabled()
         or torch._C._len_torch_function_stack() or torch._C._len_torch_dispatch_stack()
     )  # fmt: skip
 

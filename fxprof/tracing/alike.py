@@ -23,7 +23,7 @@ _PLAIN = frozenset([bool, int, float, str, NoneType, torch.dtype, object])
 _beside_forward = itemgetter(
     "_modules", "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"
 )
-_GLOBAL_HOOKS = (
+GLOBAL_HOOKS = (
     _all._global_forward_hooks, _all._global_forward_pre_hooks,
     _all._global_backward_hooks, _all._global_backward_pre_hooks,
 )  # fmt: skip
@@ -51,7 +51,7 @@ class Readers(dict[Names, Any]):
 def key(module: nn.Module, readers: Readers, given: Any, device: str) -> tuple[Any, ...] | None:
     """The class of a module of torch.nn and what decides about what it calls; None where more than forward runs."""
     held = vars(module)
-    if any(_beside_forward(held)) or any(_GLOBAL_HOOKS):
+    if any(_beside_forward(held)) or any(GLOBAL_HOOKS):
         return None
     reader = readers[tuple(held)]
     read = reader(held)
