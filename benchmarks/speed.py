@@ -1,9 +1,9 @@
 """What a first analysis costs, beside the model's own forward and beside other ways to count.
 
 Every model runs in processes of its own: a toy model first, so that imports are paid, then each way once,
-cold, on one thread; the least CPU time over the processes counts. A later analysis is given the report of the first
-where that is known to be the same: the slowest of five counts ("again"), and beside it what one takes that has to trace
-the model once more, the first's report forgotten ("traced"). The forward and PyTorch's own ways run on
+cold, on one thread; the least CPU time over the processes counts. Of five later analyses the slowest counts ("again"):
+the first of them traces once more, the others are given its report where that is known to be the same. Beside it is
+what one takes that traces, whatever was asked before ("traced"). The forward and PyTorch's own ways run on
 meta tensors, the other tools (where installed) on the CPU, as they need it.
 """
 

@@ -8,7 +8,7 @@
   from them where one is asked for. Nothing is hooked, copied or changed.
 * ``rules/`` holds the cost of each op as a pure function of shapes; ``ops.py`` knows torch's spellings.
 * ``analysis.py`` joins the two into a ``Report`` (``report.py``): frozen data without torch. One that was made
-  before for a model that has not changed is given again (``repeated.py``).
+  twice for a model that has not changed is given again (``repeated.py``).
 * ``dataflow.py``, ``budget.py``, ``compare.py`` and ``sweep.py`` answer questions about one Report or several.
 * ``views/`` are functions from these to text; ``cli.py`` and ``commands/`` are ``python -m fxprof``.
 * ``conventions/`` holds other tools' ways of counting, as data over a Report.

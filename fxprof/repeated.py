@@ -2,16 +2,17 @@
 
 A report follows from the model's code, the state of its modules and the inputs. Where the code is known to read nothing
 else (``tracing/closed.py``) and all of that can be compared (``tracing/states.py``), the report of an equal question is
-the same.
+the same. Who analyzes a model once pays nothing for it: only what is asked for the second time is compared.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fxprof.observed import HYPERPARAMETERS
 from fxprof.report import Report, TensorSpec
@@ -22,6 +23,7 @@ from fxprof.tracing.inventory import Inventory
 from fxprof.tracing.states import NoStateError, state_of, tensor_state, told
 
 _LIMIT = 1 << 13  # ops in all reports that are kept
+_SHORT = 1 << 8  # questions remembered for one model: a sweep over sizes asks many, each once
 
 
 class Question:
@@ -41,23 +43,39 @@ class Question:
 
 
 _reports: dict[Question, Report] = {}
+_once: WeakKeyDictionary[nn.Module, set[Hashable]] = WeakKeyDictionary()  # what a model was asked once, in short
+_again: set[Hashable] = set()  # what any was asked again, in short
 
 
 def question(
     model: Inventory, inputs: tuple[Any, ...], kwargs: Mapping[str, Any], training: bool
 ) -> Question | None:  # fmt: skip
-    """What is asked; None where something of it is not known, or cannot be compared."""
-    code = None if _is_changed_from_outside() else closed(frozenset(map(type, model.paths)))
-    if code is None:
-        return None
+    """What is asked; None for the first time, and where something of it is not known, or cannot be compared."""
     try:
+        short = (type(model.model), training, _argument(inputs), _argument(dict(kwargs)))
+        if not _was_asked(model.model, short) or _is_changed_from_outside():
+            return None
+        code = closed(frozenset(map(type, model.paths)))
+        if code is None:
+            return None
         return Question(
-            training, _argument(inputs), _argument(dict(kwargs)), torch.get_default_dtype(),
-            torch.backends.mha.get_fastpath_enabled(), code, state_of(model, code, HYPERPARAMETERS),
-            *REGISTERED.values(), *SHAPES.values(),
+            short, torch.get_default_dtype(), torch.backends.mha.get_fastpath_enabled(), code,
+            state_of(model, code, HYPERPARAMETERS), *REGISTERED.values(), *SHAPES.values(),
         )  # fmt: skip
     except (NoStateError, TypeError, RecursionError):  # what has no hash, or no end, cannot be compared either
         return None
+
+
+def _was_asked(model: nn.Module, short: Hashable) -> bool:
+    """Whether this model was asked the same before, or one of its class was so again and again; note that it is."""
+    once = _once.setdefault(model, set())
+    if short in once:
+        if len(_again) >= _LIMIT:
+            _again.clear()
+        _again.add(short)
+    elif len(once) < _SHORT:
+        once.add(short)
+    return short in _again
 
 
 def recall(asked: Question) -> Report | None:
@@ -76,6 +94,7 @@ def keep(asked: Question, report: Report) -> None:
 def forget() -> None:
     """Keep none of them any longer."""
     _reports.clear()
+    _again.clear()
 
 
 def _is_changed_from_outside() -> bool:

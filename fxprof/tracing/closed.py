@@ -94,11 +94,11 @@ class _Reader:
     def _read(self) -> Closed:
         for kind in self._kinds:
             self._look_at(kind)
+        users = [(kind, _below_module(kind)) for kind in self._kinds if not is_torchs(kind)]
         while self._pending:
             name = self._pending.pop()
-            for kind in self._kinds:
-                if not is_torchs(kind):
-                    self._attribute(kind, name)
+            for kind, bases in users:
+                self._attribute(kind, bases, name)
             self._added(nn.Module, name)
             self._added(Tensor, name)
         return Closed(self._kinds, frozenset(self._names))
@@ -136,10 +136,10 @@ class _Reader:
                 self._names.add(name)
                 self._pending.append(name)
 
-    def _attribute(self, kind: type[nn.Module], name: str) -> None:
+    def _attribute(self, kind: type[nn.Module], bases: tuple[Any, ...], name: str) -> None:
         """What a class of the user's, or one that it extends, has by a name that the code reads."""
         self._guards.append((kind, name, getattr(kind, name, _ABSENT)))
-        for item in [vars(base)[name] for base in _below_module(kind) if name in vars(base)]:
+        for item in [vars(base)[name] for base in bases if name in vars(base)]:
             if isinstance(item, property):
                 if item.fget is not None:
                     self._function(item.fget)

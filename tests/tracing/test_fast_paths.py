@@ -84,9 +84,8 @@ def test_reports_are_the_same_without_any_of_them(name: str) -> None:
     built = small(name, "meta")
     with forgotten():
         report = fxprof.analyze(built.model.eval(), *built.inputs)
-    again = fxprof.analyze(built.model, *built.inputs)
-
-    assert again == report
+    for _ in range(3):  # traced with what is remembered, and at last given again
+        assert fxprof.analyze(built.model, *built.inputs) == report
     for path in FAST_PATHS:
         with without(path):
             assert fxprof.analyze(built.model, *built.inputs) == report, path
