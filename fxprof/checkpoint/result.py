@@ -126,7 +126,9 @@ class Result(Shown):
         }
 
     def __str__(self) -> str:
-        lines = [str(self.plan).replace(" would load (", " were loaded (", 1), *grouped(self.changes)]
+        from fxprof.views.plan import render  # as a plan's own text; views import plans
+
+        lines = [render(self.plan, done=True), *grouped(self.changes)]
         if self.optimizer is not None:
             lines.append(str(self.optimizer))
         return "\n".join(lines)

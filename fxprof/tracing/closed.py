@@ -2,8 +2,8 @@
 
 What such modules call is decided by their attributes and by what they are given, so that another one in the same
 state, given the same, calls the same. All that Python code can read by is in its names: those of globals are looked
-up and followed, those of attributes are looked up on every class among the modules. A name that could mean something
-else (a list in a module, a method of the user's on a tensor, ``getattr``) ends it: the code is not known to be closed.
+up and followed, those of attributes are looked up on every class among the modules. A name that could lead to something
+else (a global list, a class of the user's, ``getattr``) ends it: the code is not known to be closed.
 """
 
 from __future__ import annotations

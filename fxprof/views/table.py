@@ -52,7 +52,7 @@ def certainty(report: Report, width: int | None, colour: bool) -> list[str]:
 def _listing(report: Report, found: Sequence[Row], by: str, *, tree: bool, width: int | None, colour: bool) -> str:
     shown = [cells(report, row) for row in found]
     for row, texts in zip(found, shown):
-        # Dots rather than spaces: leading blanks are lost where a table is pasted.
+        # Dots rather than spaces: a table keeps no leading blanks.
         texts[0] = "· " * row.depth + texts[0]
     return table(
         columns(by), shown, width=width, colour=colour,
