@@ -14,7 +14,7 @@ def test_speed_measures_each_way_in_a_process_of_its_own(capsys: pytest.CaptureF
     """Cold and again, beside the forward and PyTorch's own ways, where they run."""
     [found] = speed.run(["squeezenet1_1"], 1, ["flop_counter", "symbolic_trace"])
 
-    assert set(found.seconds) == {"fxprof", "again", "forward", "flop_counter", "symbolic_trace"}
+    assert set(found.seconds) == {"fxprof", "again", "traced", "forward", "flop_counter", "symbolic_trace"}
     assert all(seconds > 0 for seconds in found.seconds.values())
     assert main(["speed", "--models", "no_such_model", "--processes", "1"]) == 1
     assert "no torchvision model is called" in capsys.readouterr().out
@@ -22,15 +22,14 @@ def test_speed_measures_each_way_in_a_process_of_its_own(capsys: pytest.CaptureF
 
 def test_medians_beyond_a_limit_fail() -> None:
     """Over the models that have the way."""
-    models = [
-        Speed(name, {"forward": 1.0, "fxprof": cost, "again": 0.1}, {}) for name, cost in zip("abc", (0.1, 0.3, 9))
-    ]
+    rest = {"forward": 1.0, "again": 0.1, "traced": 0.4}  # for which there is no limit
+    models = [Speed(name, {**rest, "fxprof": cost}, {}) for name, cost in zip("abc", (0.1, 0.3, 9))]
 
     printed, good = speed.lines(models)
     assert good and "median first/forward over 3 models: 0.300 (at most 0.35)" in printed
-    printed, good = speed.lines([*models, Speed("d", {"forward": 1.0, "fxprof": 8.0, "again": 0.1}, {})])
+    printed, good = speed.lines([*models, Speed("d", {**rest, "fxprof": 8.0}, {})])
     assert not good
-    printed, good = speed.lines([Speed("a", {"forward": 1.0, "fxprof": 0.1, "again": 0.3}, {"fvcore": "not there"})])
+    printed, good = speed.lines([Speed("a", {**rest, "fxprof": 0.1, "again": 0.3}, {"fvcore": "not there"})])
     assert not good and "missing fvcore: not there" in printed
 
 
